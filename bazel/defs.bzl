@@ -1,0 +1,63 @@
+"""The house's C rules: one place for flags, one test shape, every header compiled alone."""
+
+COPTS = [
+    "-std=c17",
+    "-D_GNU_SOURCE",
+    "-Wall",
+    "-Wextra",
+    "-Wshadow",
+    "-Wstrict-prototypes",
+    "-Werror",
+    "-Wno-format-truncation",  # texts in fixed buffers are cut on purpose
+]
+
+# Generated code is not ours to judge.
+GENERATED_COPTS = ["-std=c17", "-D_GNU_SOURCE", "-w"]
+
+def _headers_alone(name, hdrs, deps, testonly):
+    sources = []
+    for hdr in hdrs:
+        source = "%s.%s.alone.c" % (name, hdr.replace("/", "_"))
+        native.genrule(
+            name = source + ".gen",
+            outs = [source],
+            cmd = "printf '#include \"%s/%s\"\\nextern int header_alone;\\n' > $@" %
+                  (native.package_name(), hdr),
+            testonly = testonly,
+        )
+        sources.append(source)
+    if sources:
+        native.cc_library(
+            name = name + ".headers_alone",
+            srcs = sources,
+            copts = COPTS,
+            testonly = testonly,
+            deps = deps + [":" + name],
+        )
+
+def c_library(name, srcs = [], hdrs = [], deps = [], copts = [], testonly = False, **kwargs):
+    """A C library of the house; each of its headers is also compiled alone."""
+    native.cc_library(
+        name = name,
+        srcs = srcs,
+        hdrs = hdrs,
+        copts = COPTS + copts,
+        testonly = testonly,
+        deps = deps,
+        **kwargs
+    )
+    _headers_alone(name, hdrs, deps, testonly)
+
+def c_binary(name, srcs, deps = [], copts = [], **kwargs):
+    native.cc_binary(name = name, srcs = srcs, copts = COPTS + copts, deps = deps, **kwargs)
+
+def c_test(name, srcs, deps = [], copts = [], size = "small", **kwargs):
+    """A cmocka test; //tests/lib:test gives assert_ok, assert_err, assert_bytes_equal."""
+    native.cc_test(
+        name = name,
+        srcs = srcs,
+        copts = COPTS + copts,
+        size = size,
+        deps = deps + ["//tests/lib:test"],
+        **kwargs
+    )
