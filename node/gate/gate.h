@@ -1,0 +1,132 @@
+/* node/gate/gate.h - the one way out for record bytes (design 4, 5).
+ *
+ * Decide -> open, decrypt, check the commitment -> the entry durable -> only then release. No other target links the
+ * opening of stored content. Denied and absent are the same answer: ERR_NOT_FOUND, reason NOT_AVAILABLE (I9), logged as
+ * DENIED or ABSENT. */
+#pragma once
+
+#include "node/chart/chart.h"
+#include "proto/chartmesh/v1/consents.pb-c.h"
+#include "proto/chartmesh/v1/records.pb-c.h"
+#include "proto/consent/consent.h"
+
+struct gate;
+
+/* Who asks, as the service checked it: certificate, and what the application vouches for. */
+struct caller {
+    const char *principal;           /* SPIFFE id */
+    const char *user;                /* "" when none */
+    const char *role_text;           /* "system|code", "" when none */
+    const Chartmesh__V1__Coding *role;   /* NULL when none */
+    const char *purpose;             /* ActReason code, "" when none */
+    const char *request_id;
+};
+
+struct gate_options {
+    struct chart *chart;
+    const struct consent_config *consent;   /* clinical and sensitive roles, role x purpose table, ages; outlives */
+    uint32_t max_disclosure_days;           /* Terms.valid; 0: no end */
+};
+NODISCARD bool gate_open(const struct gate_options *options, struct gate **out, struct err *err);
+void gate_close(struct gate *gate);
+
+/* ---- Reading for applications --------------------------------------------------------------------------------- */
+
+/* gate_get reads the heads of a document, or one version: fills *out in `arena` (content up to 1 MiB inline), after the READ
+ * entry is durable. `receipt` is set in the reply. */
+NODISCARD bool gate_get(struct gate *gate, const struct caller *caller, const Chartmesh__V1__GetRequest *request,
+                        const struct subject *subject, struct arena *arena, Chartmesh__V1__GetReply *out,
+                        struct err *err);
+
+/* gate_list reads headers of the subject's documents that the caller may SEARCH and READ, filtered; one READ entry for the page.
+ * `after` is the last document of the page before (NULL: first); *next is set when there is more. */
+NODISCARD bool gate_list(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
+                         const struct subject *subject, const struct id *after, size_t max, struct arena *arena,
+                         Chartmesh__V1__ListReply *out, bool *more, struct id *next, struct err *err);
+
+/* gate_history: every version of a document, headers only, causal order, from `from` (place in that order). */
+NODISCARD bool gate_history(struct gate *gate, const struct caller *caller, const struct subject *subject,
+                            const struct id *document, size_t from, size_t max, struct arena *arena,
+                            Chartmesh__V1__HistoryReply *out, size_t *total, struct err *err);
+
+/* A download: gate_download decides, logs READ, gives the header; gate_download_next gives pieces (<= 256 KiB) until
+ * *piece is empty; gate_download_close logs READ_END with the bytes released. */
+struct gate_download;
+NODISCARD bool gate_download(struct gate *gate, const struct caller *caller,
+                             const Chartmesh__V1__DownloadRequest *request, const struct subject *subject,
+                             struct arena *arena, Chartmesh__V1__DownloadReply *first, struct gate_download **out,
+                             struct err *err);
+NODISCARD bool gate_download_next(struct gate_download *download, struct arena *arena, struct bytes *piece,
+                                  uint64_t *offset, struct err *err);
+void gate_download_close(struct gate_download *download);
+
+/* gate_event turns a feed row into what this caller may see of it: *visible false: nothing (not logged); else the event is
+ * filled after its READ entry is durable (REMOVED carries no header and is shown when the subject was asked for). */
+NODISCARD bool gate_event(struct gate *gate, const struct caller *caller, const struct feed_row *row,
+                          struct arena *arena, Chartmesh__V1__WatchEvent *out, bool *visible, struct err *err);
+
+/* gate_may_write: step 5's table for writing calls: may this caller's role and purpose write for the subject? ERR_DENIED. */
+NODISCARD bool gate_may_write(struct gate *gate, const struct caller *caller, const char *rpc, struct err *err);
+
+/* gate_explain runs the decision for anybody and anything, and logs the question as READ of the policy. */
+NODISCARD bool gate_explain(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ExplainRequest *request,
+                            const struct subject *subject, struct arena *arena, Chartmesh__V1__ExplainReply *out,
+                            struct err *err);
+
+/* A receipt: 96 opaque bytes for Audit.Inclusion, bound to the principal. */
+enum { RECEIPT_LEN = 96 };
+NODISCARD bool gate_receipt(struct gate *gate, const struct caller *caller, uint64_t index, struct arena *arena,
+                            struct bytes *out, struct err *err);
+NODISCARD bool gate_receipt_open(struct gate *gate, const char *principal, struct bytes receipt, uint64_t *index,
+                                 struct err *err);
+
+/* ---- For peers -------------------------------------------------------------------------------------------------- */
+
+/* What may be handed to a peer, for one version. */
+struct gate_item {
+    struct hash version;
+    bool permit;                     /* false: nothing of it leaves; the rest is unset */
+    struct hash disclosure;          /* the disclosure's id */
+    struct bytes envelope;           /* the signed version */
+    struct content_meta meta;        /* salt, root, length */
+    struct bytes chunk0;             /* coded, when length <= 64 KiB */
+};
+
+/* gate_disclose decides DISCLOSE again for versions of one own subject to one recipient at the current generation, groups
+ * them by equal basis and terms, signs one disclosure per group, and puts into `txn`: the disclosures' rows, one DISCLOSE entry
+ * each, and ledger rows in state NUMBERED (n as given by first_n + place among the permitted, in the order of
+ * `versions`). Outputs are in `arena` and may be handed to the transport only after log_commit(txn) succeeded (I1). `disclosures` lists the signed
+ * envelopes. The caller holds the patient's lock. ERR_TOO_MUCH with reason TERMS_TOO_LARGE counts as denied. */
+NODISCARD bool gate_disclose(struct gate *gate, struct log_txn *txn, const struct id *recipient,
+                             const struct subject *subject, const struct hash *versions, size_t count, uint64_t first_n,
+                             struct arena *arena, struct gate_item *items, struct bytes **disclosures,
+                             size_t *disclosures_count, struct err *err);
+
+/* gate_contribution opens a version of ours on a foreign subject for its origin, under the disclosure of one of its parents
+ * (*out.disclosure). ERR_NOT_FOUND: purged meanwhile. Puts a DISCLOSE entry into `txn`. */
+NODISCARD bool gate_contribution(struct gate *gate, struct log_txn *txn, const struct subject *subject,
+                                 const struct id *document, const struct hash *version, struct arena *arena,
+                                 struct gate_item *out, struct err *err);
+
+/* gate_chunk gives one coded chunk with its path to a peer that has the version in the ledger (or, as origin of it, for a
+ * contribution: `recipient` is the subject's facility), if the disclosure is still of the current generation (I1, I2). When the generation went stale it
+ * decides again: *renewed holds a new disclosure's envelope, already durable, and the chunk is under that. ERR_DENIED: no
+ * more. */
+NODISCARD bool gate_chunk(struct gate *gate, const struct id *recipient, const struct hash *version,
+                          const struct hash *disclosure, uint64_t index, struct arena *arena, struct bytes *coded,
+                          struct hash path[40], size_t *path_len, struct bytes *renewed, struct hash *now_under,
+                          struct err *err);
+
+/* gate_policy_effects compares, for every facility that the old or new policy heads name or that the ledger knows, what was
+ * permitted with what is, and puts into `txn`: outbox rows for what is gained (backfill), one purge order (signed, rows, case,
+ * PURGE_ORDERED entry, outbox row, ledger state ORDERED) per facility for what must come back, and new disclosures on the control lane
+ * (ITEM_DISCLOSURE) where only terms got narrower. Called with the patient's lock held, after chart_policy_add into
+ * the same txn; `heads` are the policy heads as they will be. Counts for the reply. */
+NODISCARD bool gate_policy_effects(struct gate *gate, struct log_txn *txn, const struct subject *subject,
+                                   const struct chart_policy *heads, size_t count, struct generation generation,
+                                   uint32_t *grants, uint32_t *orders, struct err *err);
+
+/* gate_recipients lists the active member facilities, other than the subject's own, that the subject's policy heads name in a
+ * rule: those to whom a new version may have to go. */
+NODISCARD bool gate_recipients(struct gate *gate, const struct subject *subject, struct arena *arena, struct id **out,
+                               size_t *count, struct err *err);
