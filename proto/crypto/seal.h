@@ -25,10 +25,12 @@ NODISCARD bool seal_open(const struct hash *key, struct bytes aad, struct bytes 
 void key_wrap(const struct hash *kek, const struct hash *key, uint8_t out[WRAPPED_LEN]);
 NODISCARD bool key_unwrap(const struct hash *kek, struct bytes wrapped, struct hash *out, struct err *err);
 
-/* secret_new returns `size` zeroed bytes in locked memory, not in core dumps; aborts when there is none.
- * secret_free wipes. secret_wipe wipes what it is given. */
+/* secret_new returns `size` zeroed bytes in locked memory, not in core dumps; aborts when there is none (1 MiB in
+ * all). secret_free wipes. secret_wipe wipes what it is given. secret_locked is false where the system would not
+ * lock that much (ulimit -l): a daemon says so at its start. */
 void *secret_new(size_t size);
 void secret_free(void *secret);
+bool secret_locked(void);
 void secret_wipe(void *secret, size_t size);
 
 /* AUTO_WIPE(type, name) declares a value that is wiped at the end of its scope. */
