@@ -8,6 +8,7 @@ COPTS = [
     "-Wshadow",
     "-Wstrict-prototypes",
     "-Werror",
+    "-Wno-unknown-warning-option",  # clang: gcc's names of what follows
     "-Wno-format-truncation",  # texts in fixed buffers are cut on purpose
 ]
 
@@ -60,4 +61,31 @@ def c_test(name, srcs, deps = [], copts = [], size = "small", **kwargs):
         size = size,
         deps = deps + ["//tests/lib:test"],
         **kwargs
+    )
+
+def c_fuzz(name, deps = [], srcs = None, size = "small", **kwargs):
+    """A fuzz target NAME.c with LLVMFuzzerTestOneInput, in tests/fuzz; its corpus is in corpus/NAME.
+
+    NAME replays the corpus as an ordinary test under any compiler. NAME_libfuzzer looks for new inputs, under
+    `--config=fuzz` only (`./dev fuzz NAME`).
+    """
+    srcs = srcs or [name + ".c"]
+    native.cc_test(
+        name = name,
+        size = size,
+        srcs = srcs,
+        copts = COPTS,
+        args = ["tests/fuzz/corpus/" + name],
+        data = native.glob(["corpus/%s/*" % name]),
+        deps = deps + ["//tests/fuzz:replay"],
+        **kwargs
+    )
+    native.cc_binary(
+        name = name + "_libfuzzer",
+        testonly = True,
+        srcs = srcs,
+        copts = COPTS,
+        linkopts = ["-fsanitize=fuzzer"],
+        tags = ["manual"],
+        deps = deps,
     )
