@@ -45,5 +45,4 @@ void *arena_unpack_alloc(void *arena, size_t size);
 void arena_unpack_free(void *arena, void *pointer);
 
 /* AUTO_ARENA(name, budget) declares an arena that ends with the scope. */
-#define AUTO_ARENA(name, budget_)                                                                            \
-    __attribute__((cleanup(arena_done))) struct arena name = {.budget = (budget_)}
+#define AUTO_ARENA(name, budget_) __attribute__((cleanup(arena_done))) struct arena name = {.budget = (budget_)}

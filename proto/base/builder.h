@@ -35,5 +35,5 @@ static inline struct bytes builder_view(const struct builder *b)
 /* builder_copy sets *out to what was built, in `arena`. ERR_TOO_MUCH: the maximum or the arena's budget. */
 NODISCARD bool builder_copy(const struct builder *b, struct arena *arena, struct bytes *out, struct err *err);
 
-#define AUTO_BUILDER(name, max_)                                                                             \
+#define AUTO_BUILDER(name, max_)                                                                                  \
     __attribute__((cleanup(builder_done))) struct builder name = {.max = (max_), .ok = true}

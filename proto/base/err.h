@@ -44,11 +44,11 @@ struct err {
 #define err_raise(err, code, ...) err_raise_at((err), __FILE__, __LINE__, (code), 0, "", __VA_ARGS__)
 
 /* err_raise_reason also says the machine-readable reason. */
-#define err_raise_reason(err, code, reason, ...)                                                             \
+#define err_raise_reason(err, code, reason, ...)                                                                  \
     err_raise_at((err), __FILE__, __LINE__, (code), (reason), "", __VA_ARGS__)
 
 /* err_raise_field also names the request's field at fault (code ERR_INVALID). */
-#define err_raise_field(err, reason, field, ...)                                                             \
+#define err_raise_field(err, reason, field, ...)                                                                  \
     err_raise_at((err), __FILE__, __LINE__, ERR_INVALID, (reason), (field), __VA_ARGS__)
 
 bool err_raise_at(struct err *err, const char *file, int line, enum err_code code, uint32_t reason,

@@ -15,23 +15,23 @@
 #include "proto/base/err.h"
 
 /* assert_ok prints the library's own error; the call takes `&err` of the test's own `struct err err`. */
-#define assert_ok(call)                                                                                      \
-    do {                                                                                                     \
-        if (!(call)) {                                                                                       \
-            fail_msg("%s\n  failed: %s: %s (raised at %s:%d)", #call, err_code_name(err.code), err.text,     \
-                     err.file ? err.file : "?", err.line);                                                   \
-        }                                                                                                    \
+#define assert_ok(call)                                                                                           \
+    do {                                                                                                          \
+        if (!(call)) {                                                                                            \
+            fail_msg("%s\n  failed: %s: %s (raised at %s:%d)", #call, err_code_name(err.code), err.text,          \
+                     err.file ? err.file : "?", err.line);                                                        \
+        }                                                                                                         \
     } while (0)
 
 /* assert_err: the call fails with that code. */
-#define assert_err(code_, call)                                                                              \
-    do {                                                                                                     \
-        if (call) {                                                                                          \
-            fail_msg("%s\n  should have failed with %s", #call, err_code_name(code_));                       \
-        } else if (err.code != (code_)) {                                                                    \
-            fail_msg("%s\n  should have failed with %s, but: %s: %s", #call, err_code_name(code_),           \
-                     err_code_name(err.code), err.text);                                                     \
-        }                                                                                                    \
+#define assert_err(code_, call)                                                                                   \
+    do {                                                                                                          \
+        if (call) {                                                                                               \
+            fail_msg("%s\n  should have failed with %s", #call, err_code_name(code_));                            \
+        } else if (err.code != (code_)) {                                                                         \
+            fail_msg("%s\n  should have failed with %s, but: %s: %s", #call, err_code_name(code_),                \
+                     err_code_name(err.code), err.text);                                                          \
+        }                                                                                                         \
     } while (0)
 
 #define assert_bytes_equal(a, b) test_bytes_equal((a), (b), #a, #b, __FILE__, __LINE__)

@@ -111,7 +111,6 @@ CLOCK_DOORS = ["node/world", "proto/rpc"]
 
 MAX_FUNCTION_LINES = 70
 MAX_FILE_LINES = 1500
-MAX_COLUMNS = 115
 # "path:function": why it is better long. A table of cases read from top to bottom is such a reason.
 LONG_FUNCTIONS = {}
 
