@@ -101,7 +101,7 @@ const struct hash *signing_key_public(const struct signing_key *key)
 
 struct signature sign(const struct signing_key *key, struct bytes message)
 {
-    struct signature signature;
+    struct signature signature = {0};
     size_t len = SIGNATURE_LEN;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool ok = ctx && EVP_MD_CTX_copy_ex(ctx, key->ready) == 1 &&

@@ -274,7 +274,7 @@ void rpc_stream_drop(struct rpc_call *stream);
 /* ---- clients ---- */
 
 struct rpc_channel_config {
-    const char *target;          /* "10.0.0.7:7401", "node.st-anna.example:7401" */
+    const char *target;          /* "192.0.2.7:7401", "node.st-anna.example:7401" */
     struct rpc_tls tls;
     const char *server_name;     /* the DNS name in the server's certificate; NULL: the target's host */
     const struct hash *pins;     /* the server's key is one of these; none: any key that the roots vouch for */
