@@ -18,6 +18,18 @@ struct note_key {
 /* note_key_hash: the first 4 bytes of SHA-256(name || "\n" || type || public key), as a number. */
 uint32_t note_key_hash(const struct note_key *key);
 
+/* What of a signed note the known keys vouch for. Nothing in `text` counts unless a key did. */
+struct note {
+    struct bytes text;                    /* up to and with its last LF: a view into the note */
+    size_t signers;                       /* known keys whose signature verified, each once */
+    struct { size_t key; uint64_t time_s; } signed_by[NOTE_SIGNATURES_MAX];   /* time of cosignatures, else 0 */
+};
+
+/* note_open reads any signed note; lines of unknown keys are skipped. ERR_INVALID: not a note, or a known name
+ * and key id whose signature fails or stands twice. */
+NODISCARD bool note_open(struct bytes note, const struct note_key *keys, size_t count, struct note *out,
+                         struct err *err);
+
 struct checkpoint {
     struct bytes origin;                  /* "<domain>/log/<incarnation>": a view into the note */
     uint64_t size;
@@ -44,3 +56,7 @@ NODISCARD bool checkpoint_cosign(struct bytes note, const char *name, uint64_t t
                                  struct arena *arena, struct bytes *line, struct err *err);
 NODISCARD bool checkpoint_add(struct bytes note, struct bytes line, struct arena *arena, struct bytes *out,
                               struct err *err);
+
+/* checkpoint_origin takes an origin line apart: "<domain>/log/<incarnation, 16 lower-case hex digits>"; false when
+ * it is none. `domain` is a view into it. */
+NODISCARD bool checkpoint_origin(struct bytes origin, struct bytes *domain, uint64_t *incarnation);

@@ -49,3 +49,8 @@ NODISCARD bool merkle_edge_load(const struct merkle_source *source, uint64_t siz
 
 /* tile_path writes the C2SP tlog-tiles path of a tile, "tile/0/x001/067" (".p/W" when partial). */
 void tile_path(unsigned level, uint64_t n, unsigned width, char out[80]);
+
+/* tile_locate says which tile holds hash number `n` of `level`, and where: it is tile_subtree over the
+ * 1 << (level % TILE_HEIGHT) hashes of the tile's row that begin at `first`. */
+void tile_locate(unsigned level, uint64_t n, unsigned *tile_level, uint64_t *tile, unsigned *first);
+struct hash tile_subtree(const struct hash *row, unsigned above);
