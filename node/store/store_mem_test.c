@@ -68,7 +68,7 @@ struct power {
 static enum store_disk_sync on_sync(void *arg)
 {
     struct power *power = arg;
-    strcpy(power->seen, store_fixture_value(power->f, NULL, FAMILY_META, "k"));
+    snprintf(power->seen, sizeof power->seen, "%s", store_fixture_value(power->f, NULL, FAMILY_META, "k"));
     return power->answer;
 }
 

@@ -71,7 +71,7 @@ static const char *wal_of(const char *folder)
         snprintf(path, sizeof path, "%s/%s", rows, entry->d_name);
         if (dot && strcmp(dot, ".log") == 0 && stat(path, &stat_) == 0 && stat_.st_size > 0 &&
             strcmp(path, found) > 0) {
-            strcpy(found, path);
+            memcpy(found, path, sizeof found);
         }
     }
     closedir(dir);

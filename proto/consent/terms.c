@@ -139,7 +139,7 @@ static bool tree_message(const struct partial *partial, struct arena *arena, Cha
     }
     *out = message;
     chartmesh__v1__tree__init(*out);
-    (*out)->base_effect = partial->empty ? CONSENT_NONE : (Chartmesh__V1__Effect)tree->base;
+    (*out)->base_effect = (Chartmesh__V1__Effect)(partial->empty ? CONSENT_NONE : tree->base);
     (*out)->deny_only = partial->deny_only;
     (*out)->rules = list;
     for (size_t i = 0; i < tree->len; i++) {

@@ -70,7 +70,7 @@ DOORS = [
 ]
 # Outside headers that need no door: the C library and POSIX.
 PLAIN = """
-assert ctype dirent endian errno fcntl fnmatch getopt glob inttypes libgen limits locale malloc math poll regex sched
+assert ctype dirent endian errno fcntl fnmatch ftw getopt glob inttypes libgen limits locale malloc math poll regex sched
 setjmp signal spawn stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib string strings sysexits termios
 unistd wait wchar
 sys/eventfd sys/file sys/ioctl sys/mman sys/param sys/prctl sys/resource sys/stat sys/statvfs sys/syscall sys/types
@@ -81,7 +81,9 @@ PURE_FOLDERS = [
     "proto/base", "proto/chartmesh/v1", "proto/statement", "proto/content", "proto/merkle", "proto/consent",
     "replication",
 ]
-PURE_MAY_NOT = ["dirent", "fcntl", "poll", "signal", "spawn", "unistd", "sys/file", "sys/mman", "sys/stat", "sys/wait"]
+PURE_MAY_NOT = [
+    "dirent", "fcntl", "ftw", "poll", "signal", "spawn", "unistd", "sys/file", "sys/mman", "sys/stat", "sys/wait",
+]
 
 # Calls that nobody makes, and what to do instead.
 BANNED_CALLS = {
