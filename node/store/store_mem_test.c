@@ -1,3 +1,5 @@
+#include <stdio.h>
+
 #include "node/store/store_mem.h"
 
 #include "tests/lib/store_contract.h"
