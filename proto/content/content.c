@@ -81,8 +81,8 @@ struct hash content_tree_root(const struct content_tree *tree)
 
 /* RFC 9162, 2.1.3.2. `at` is our place on a level, `last` the level's last place; a last place without a sibling
  * rises until it has one. */
-bool chunk_path_verify(uint64_t index, uint64_t chunks, const struct hash *leaf, const struct hash *path, size_t len,
-                       const struct hash *root)
+bool chunk_path_verify(uint64_t index, uint64_t chunks, const struct hash *leaf, const struct hash *path,
+                       size_t len, const struct hash *root)
 {
     if (index >= chunks) {
         return false;

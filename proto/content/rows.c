@@ -114,8 +114,8 @@ bool header_row_content(struct bytes row, struct id *content_id, uint8_t *flags,
     return true;
 }
 
-bool header_open(const struct content_keys *keys, const struct hash *version, struct bytes row, struct arena *arena,
-                 struct bytes *envelope, struct err *err)
+bool header_open(const struct content_keys *keys, const struct hash *version, struct bytes row,
+                 struct arena *arena, struct bytes *envelope, struct err *err)
 {
     struct reader r = reader_of(row);
     read_bytes(&r, ID_LEN + 1);

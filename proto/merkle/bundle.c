@@ -5,11 +5,9 @@
 const char *bundle_type_name(unsigned type)
 {
     static const char *const names[] = {
-        [BUNDLE_QUERY] = "query",         [BUNDLE_CHECKPOINT] = "checkpoint",
-        [BUNDLE_MAP] = "map",             [BUNDLE_ENTRY] = "entry",
-        [BUNDLE_STATEMENT] = "statement", [BUNDLE_WITHHELD] = "withheld",
-        [BUNDLE_TABLE] = "table",         [BUNDLE_CONSISTENCY] = "consistency",
-        [BUNDLE_ANSWER] = "answer",
+        [BUNDLE_QUERY] = "query", [BUNDLE_CHECKPOINT] = "checkpoint",   [BUNDLE_MAP] = "map",
+        [BUNDLE_ENTRY] = "entry", [BUNDLE_STATEMENT] = "statement",     [BUNDLE_WITHHELD] = "withheld",
+        [BUNDLE_TABLE] = "table", [BUNDLE_CONSISTENCY] = "consistency", [BUNDLE_ANSWER] = "answer",
     };
     return type < COUNT(names) ? names[type] : NULL;
 }
@@ -108,8 +106,8 @@ struct hash bundle_frame_leaf(enum bundle_type type, struct bytes body)
     return HASH_PARTS(BYTES_LIT("\0"), BYTES(&byte, 1), body);
 }
 
-bool bundle_write_frame(struct bundle_writer *writer, enum bundle_type type, struct bytes body, struct builder *out,
-                        struct err *err)
+bool bundle_write_frame(struct bundle_writer *writer, enum bundle_type type, struct bytes body,
+                        struct builder *out, struct err *err)
 {
     if (!type_follows(writer->last, type)) {
         return err_raise(err, ERR_INVALID, "bundle: frame of type %u after one of type %u", type, writer->last);

@@ -45,7 +45,8 @@ struct bundle_reader {
     unsigned last;                        /* type of the last frame; 0 at the start */
 };
 NODISCARD bool bundle_read(struct bytes file, struct bundle_reader *out, struct err *err);
-NODISCARD bool bundle_read_next(struct bundle_reader *reader, struct bundle_frame *out, bool *more, struct err *err);
+NODISCARD bool bundle_read_next(struct bundle_reader *reader, struct bundle_frame *out, bool *more,
+                                struct err *err);
 
 /* bundle_order checks that `next` may follow `last` by type and, within a group, by ascending key: the statement
  * id of 5, the name of 7, u64be of the index of 4 and 6 and of the size of 8. Keys of other types are empty. */

@@ -11,7 +11,8 @@ static const char dash[] = "\xe2\x80\x94 ";     /* U+2014 and a space */
 uint32_t note_key_hash(const struct note_key *key)
 {
     uint8_t type = (uint8_t)key->type;
-    struct hash hash = HASH_PARTS(bytes_str(key->name), BYTES_LIT("\n"), BYTES(&type, 1), BYTES_OF(key->public_key));
+    struct hash hash =
+        HASH_PARTS(bytes_str(key->name), BYTES_LIT("\n"), BYTES(&type, 1), BYTES_OF(key->public_key));
     return get_u32be(hash.bytes);
 }
 
@@ -36,9 +37,27 @@ static bool contains(struct bytes text, struct bytes part)
 static bool name_fits(struct bytes name)
 {
     static const char *const refused[] = {
-        " ",            "+",            "\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x81",
-        "\xe2\x80\x82", "\xe2\x80\x83", "\xe2\x80\x84", "\xe2\x80\x85", "\xe2\x80\x86", "\xe2\x80\x87", "\xe2\x80\x88",
-        "\xe2\x80\x89", "\xe2\x80\x8a", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80",
+        " ",
+        "+",
+        "\xc2\x85",
+        "\xc2\xa0",
+        "\xe1\x9a\x80",
+        "\xe2\x80\x80",
+        "\xe2\x80\x81",
+        "\xe2\x80\x82",
+        "\xe2\x80\x83",
+        "\xe2\x80\x84",
+        "\xe2\x80\x85",
+        "\xe2\x80\x86",
+        "\xe2\x80\x87",
+        "\xe2\x80\x88",
+        "\xe2\x80\x89",
+        "\xe2\x80\x8a",
+        "\xe2\x80\xa8",
+        "\xe2\x80\xa9",
+        "\xe2\x80\xaf",
+        "\xe2\x81\x9f",
+        "\xe3\x80\x80",
     };
     for (size_t i = 0; i < COUNT(refused); i++) {
         if (contains(name, bytes_str(refused[i]))) {

@@ -22,7 +22,10 @@ uint32_t note_key_hash(const struct note_key *key);
 struct note {
     struct bytes text;                    /* up to and with its last LF: a view into the note */
     size_t signers;                       /* known keys whose signature verified, each once */
-    struct { size_t key; uint64_t time_s; } signed_by[NOTE_SIGNATURES_MAX];   /* time of cosignatures, else 0 */
+    struct {
+        size_t key;
+        uint64_t time_s;
+    } signed_by[NOTE_SIGNATURES_MAX];   /* time of cosignatures, else 0 */
 };
 
 /* note_open reads any signed note; lines of unknown keys are skipped. ERR_INVALID: not a note, or a known name
@@ -37,23 +40,28 @@ struct checkpoint {
     struct bytes body;                    /* what was signed, up to and with the last LF of the text */
     bool signed_by_log;
     size_t cosigners;                     /* known witnesses whose signature verified */
-    struct { size_t key; uint64_t time_s; } cosigned[NOTE_SIGNATURES_MAX];   /* key: index into `keys` */
+    struct {
+        size_t key;
+        uint64_t time_s;
+    } cosigned[NOTE_SIGNATURES_MAX];   /* key: index into `keys` */
 };
 
 /* checkpoint_open reads a note and verifies the lines of the keys it is given; lines of unknown keys are skipped.
  * ERR_INVALID: not a checkpoint in canonical form, an extension line, or a known name and key id whose signature
  * fails or stands twice. A note without the log's own signature is refused when a NOTE_LOG key is given. */
-NODISCARD bool checkpoint_open(struct bytes note, const struct note_key *keys, size_t count, struct checkpoint *out,
-                               struct err *err);
+NODISCARD bool checkpoint_open(struct bytes note, const struct note_key *keys, size_t count,
+                               struct checkpoint *out, struct err *err);
 
 /* checkpoint_sign makes the note of a log: body, blank line, one signature. */
 NODISCARD bool checkpoint_sign(const char *origin, uint64_t size, const struct hash *root,
-                               const struct signing_key *key, struct arena *arena, struct bytes *out, struct err *err);
+                               const struct signing_key *key, struct arena *arena, struct bytes *out,
+                               struct err *err);
 
 /* checkpoint_cosign makes one cosignature/v1 line (with its LF) by witness `name` at `time_s`. checkpoint_add
  * appends a line to a note. */
-NODISCARD bool checkpoint_cosign(struct bytes note, const char *name, uint64_t time_s, const struct signing_key *key,
-                                 struct arena *arena, struct bytes *line, struct err *err);
+NODISCARD bool checkpoint_cosign(struct bytes note, const char *name, uint64_t time_s,
+                                 const struct signing_key *key, struct arena *arena, struct bytes *line,
+                                 struct err *err);
 NODISCARD bool checkpoint_add(struct bytes note, struct bytes line, struct arena *arena, struct bytes *out,
                               struct err *err);
 

@@ -155,7 +155,8 @@ bool merkle_path(const struct merkle_source *source, uint64_t index, uint64_t si
                  struct hash path[MERKLE_PATH_MAX], size_t *len, struct err *err)
 {
     if (index >= size) {
-        return err_raise(err, ERR_INVALID, "merkle: no leaf %ju in a tree of %ju", (uintmax_t)index, (uintmax_t)size);
+        return err_raise(err, ERR_INVALID, "merkle: no leaf %ju in a tree of %ju", (uintmax_t)index,
+                         (uintmax_t)size);
     }
     size_t n = 0;
     for (uint64_t begin = 0, end = size; end - begin > 1; n++) {
@@ -201,7 +202,8 @@ bool merkle_consistency(const struct merkle_source *source, uint64_t from, uint6
 
 /* One peak per bit of the size; a new leaf closes as many subtrees as the size has low bits set. */
 void merkle_edge_add(struct merkle_edge *edge, const struct hash *leaf,
-                     void (*sink)(void *context, unsigned level, uint64_t n, const struct hash *hash), void *context)
+                     void (*sink)(void *context, unsigned level, uint64_t n, const struct hash *hash),
+                     void *context)
 {
     size_t peaks = (size_t)__builtin_popcountll(edge->size);
     struct hash hash = *leaf;

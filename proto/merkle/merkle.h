@@ -29,7 +29,8 @@ struct merkle_source {
     bool (*get)(void *context, unsigned level, uint64_t n, struct hash *out, struct err *err);
     void *context;
 };
-NODISCARD bool merkle_root_at(const struct merkle_source *source, uint64_t size, struct hash *out, struct err *err);
+NODISCARD bool merkle_root_at(const struct merkle_source *source, uint64_t size, struct hash *out,
+                              struct err *err);
 NODISCARD bool merkle_path(const struct merkle_source *source, uint64_t index, uint64_t size,
                            struct hash path[MERKLE_PATH_MAX], size_t *len, struct err *err);
 NODISCARD bool merkle_consistency(const struct merkle_source *source, uint64_t from, uint64_t to,
@@ -42,7 +43,8 @@ struct merkle_edge {
     struct hash peaks[MERKLE_PATH_MAX];
 };
 void merkle_edge_add(struct merkle_edge *edge, const struct hash *leaf,
-                     void (*sink)(void *context, unsigned level, uint64_t n, const struct hash *hash), void *context);
+                     void (*sink)(void *context, unsigned level, uint64_t n, const struct hash *hash),
+                     void *context);
 struct hash merkle_edge_root(const struct merkle_edge *edge);
 NODISCARD bool merkle_edge_load(const struct merkle_source *source, uint64_t size, struct merkle_edge *out,
                                 struct err *err);

@@ -1,5 +1,6 @@
 #include "tests/lib/test.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -66,5 +67,40 @@ bool shared_data_file(const char *name, struct arena *arena, struct bytes *out)
         fail_msg("cannot read %s", path);
     }
     *out = BYTES(memory, (size_t)len);
+    return true;
+}
+
+static void list(const char *top, const char *folder, void (*each)(void *context, const char *name), void *context)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", top, folder);
+    struct dirent **entries;
+    int count = scandir(path, &entries, NULL, alphasort);
+    if (count < 0) {
+        fail_msg("cannot list %s", path);
+    }
+    for (int i = 0; i < count; i++) {
+        char name[1024];
+        snprintf(name, sizeof name, "%s/%s", folder, entries[i]->d_name);
+        if (entries[i]->d_name[0] == '.') {
+            /* itself, its parent, or hidden */
+        } else if (entries[i]->d_type == DT_DIR) {
+            list(top, name, each, context);
+        } else {
+            each(context, name);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+bool shared_data_list(const char *folder, void (*each)(void *context, const char *name), void *context)
+{
+    char top[3072];
+    if (!shared_folder(top, sizeof top) || access(top, R_OK) != 0) {
+        print_message("SKIPPED: no shared data folder (%s); set CHARTMESH_SHARED_DATA\n", folder);
+        return false;
+    }
+    list(top, folder, each, context);
     return true;
 }

@@ -43,3 +43,7 @@ void test_bytes_equal(struct bytes a, struct bytes b, const char *a_text, const 
  * returns false after saying why the test is skipped. The folder is $CHARTMESH_SHARED_DATA, else ../shared/data
  * beside the checkout. A test that uses it is tagged local (the sandbox hides it). */
 bool shared_data_file(const char *name, struct arena *arena, struct bytes *out);
+
+/* shared_data_list calls `each` with the name of every file below a folder of the shared data ("merkle" gives
+ * "merkle/inclusion/0/happy-path.json"), sorted; false after saying why the test is skipped. */
+bool shared_data_list(const char *folder, void (*each)(void *context, const char *name), void *context);
