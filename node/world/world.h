@@ -9,9 +9,9 @@
  * store. The one rule that keeps it free of deadlock: a task waits only for what *other* lanes do, and lanes form an
  * order (service and peer -> commit). Threads that are not ours (gRPC's) may call everything here too.
  *
- * In the simulator every task has a stack of its own and one runs at a time: a task that waits, or takes a lock
- * that is held, lets another one go on, which one the seed decides. Nothing moves between two calls into this header, time
- * only when the test says so (world_sim_advance), timers fire in order of time. If every task waits for
+ * In the simulator every task has a stack of its own and one runs at a time: a task that waits, or is about to take a
+ * lock, may let another one go on; which one, the seed decides. Nothing else moves between two calls into this header,
+ * time only when the test says so (world_sim_advance), timers fire in order of time. If every task waits for
  * another one the simulator says so and stops: that is a deadlock in production too.
  *
  * What is allocated here is small and fixed: running out of memory ends the process. */

@@ -4,8 +4,7 @@
  * world` of it, with its own clock and its own stream of random bytes, and calls nothing but world.h.
  *
  * Equal seeds and equal calls give equal runs. The test's own code is the *driver*, outside of any task. It may
- * call world.h too: when it waits, tasks run until it need not wait any more; a wait with a time limit lets
- * time pass as far as needed. */
+ * call world.h too: when it waits, tasks run, and time passes as far as needed, until it need not wait any more. */
 #pragma once
 
 #include "node/world/world.h"
@@ -41,9 +40,9 @@ uint64_t world_sim_choose(struct world_sim *sim, uint64_t bound);
 /* world_sim_set_skew sets the node's wall clock off by `skew_ms`, forward or back. Monotonic time goes on. */
 void world_sim_set_skew(struct world *world, int64_t skew_ms);
 
-/* world_sim_kill ends a node as SIGKILL does: its tasks, waits and timers are gone and never go on. Locks and events
- * of the world may still be freed, lanes and the world be closed, by the driver. What tasks had allocated is
- * left alone until world_sim_free, which forgets it. */
+/* world_sim_kill ends a node as SIGKILL does: its tasks, waits and timers are gone and never go on. Called by one of its
+ * own tasks it does not return. The driver may still free the world's locks and events, and close its lanes and the
+ * world; waits and submissions do nothing there. What the dead tasks had allocated is lost. */
 void world_sim_kill(struct world *world);
 
 /* world_sim_killed tells whether it was killed, or ended itself by world_fatal; then *why says why. */
