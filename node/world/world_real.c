@@ -1,6 +1,7 @@
 /* The world as it is: POSIX threads and clocks. The only file under node/ that includes them. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -155,7 +156,7 @@ bool world_lane_open(struct world *world, const char *name, unsigned workers, st
 {
     struct world_lane *lane = must_alloc(sizeof *lane + workers * sizeof *lane->threads);
     lane->world = world;
-    strncpy(lane->name, name, sizeof lane->name - 1);
+    snprintf(lane->name, sizeof lane->name, "%s", name);
     must(pthread_mutex_init(&lane->lock, NULL));
     cond_init(&lane->change);
     lane->last = &lane->first;
