@@ -2,10 +2,12 @@
  * disagree it is named in an exception here and in docs/protocol. */
 #include <jansson.h>
 
+#include "proto/base/reader.h"
 #include "proto/chartmesh/v1/common.pb-c.h"
 #include "proto/statement/entry.h"
 #include "proto/statement/statement.h"
 #include "proto/statement/stream.h"
+#include "proto/statement/trust.h"
 #include "tests/lib/test.h"
 #include "tests/lib/vectors.h"
 
@@ -331,6 +333,101 @@ static void test_entry__vectors(void **state)
     json_decref(file);
 }
 
+/* -- evidence.json: the trust file, and the statements of its bundles */
+
+static void test_trust__file_vector(void **state)
+{
+    (void)state;
+    struct err err;
+    json_t *file;
+    if (!vectors_load("format-vectors/evidence.json", &file)) {
+        return;
+    }
+    AUTO_ARENA(arena, BUDGET);
+    const json_t *one = vector_object(file, "trust_file");
+    struct bytes bytes = vector_base64(one, "valid_base64", &arena), again;
+    struct hash network = vector_hash(one, "network"), named;
+    struct trust *trust;
+    assert_ok(trust_file_network(bytes, &named, &err));
+    assert_bytes_equal(BYTES_OF(named), BYTES_OF(network));
+    assert_ok(trust_new(&network, &trust, &err));
+    assert_ok(trust_file(trust, bytes, &err));
+    size_t i;
+    json_t *id;
+    json_array_foreach(vector_array(one, "statements"), i, id) {
+        struct hash statement = hash_value(id);
+        assert_true(trust_envelope(trust, &statement).len > 0);
+    }
+    assert_ok(trust_write(trust, &arena, &again, &err));
+    assert_bytes_equal(again, bytes);
+    assert_int_equal(trust_roster_version(trust), 3);
+    assert_int_equal(trust_network_version(trust), 2);
+    assert_int_equal(trust_missing(trust, NULL, 0), 0);
+    trust_free(trust);
+    for (size_t cut = 0; cut < bytes.len; cut += 97) {
+        assert_ok(trust_new(&network, &trust, &err));
+        assert_false(trust_file(trust, BYTES(bytes.data, cut), &err));
+        assert_int_equal(trust_network_version(trust), 0);
+        trust_free(trust);
+    }
+    print_message("trust file: %zu statements\n", i);
+    json_decref(file);
+}
+
+/* The statements of a bundle: trust first, then all others against it. Returns how many were verified. */
+static size_t verify_bundle(const json_t *bundle, struct trust *trust, struct arena *arena)
+{
+    struct err err;
+    struct reader r = reader_of(vector_base64(bundle, "bundle_base64", arena));
+    struct bytes core[64], others[256];
+    size_t core_count = 0, other_count = 0;
+    read_bytes(&r, 8);
+    while (r.left.len) {
+        uint32_t len = read_u32be(&r);
+        uint8_t type = read_u8(&r);
+        struct bytes body = read_bytes(&r, len);
+        assert_true(r.ok);
+        struct statement s;
+        if (type != 1 && type != 5 && type != 255) {
+            continue;
+        }
+        assert_ok(statement_parse(body, arena, &s, &err));
+        if (s.kind <= STATEMENT_EPOCH) {
+            core[core_count++] = body;
+        } else {
+            others[other_count++] = body;
+        }
+    }
+    assert_ok(trust_add(trust, core, core_count, NULL, &err));
+    for (size_t i = 0; i < other_count; i++) {
+        struct statement s;
+        assert_ok(statement_parse(others[i], arena, &s, &err));
+        assert_ok(trust_check(trust, others[i], s.kind, 0, NULL, arena, &s, &err));
+    }
+    return core_count + other_count;
+}
+
+static void test_trust__every_statement_of_the_bundles_verifies(void **state)
+{
+    (void)state;
+    struct err err;
+    json_t *file, *bundle;
+    if (!vectors_load("format-vectors/evidence.json", &file)) {
+        return;
+    }
+    struct hash network = vector_hash(vector_object(file, "trust_file"), "network");
+    size_t i, statements = 0;
+    json_array_foreach(vector_array(file, "bundles"), i, bundle) {
+        AUTO_ARENA(arena, BUDGET);
+        struct trust *trust;
+        assert_ok(trust_new(&network, &trust, &err));
+        statements += verify_bundle(bundle, trust, &arena);
+        trust_free(trust);
+    }
+    print_message("evidence.json: %zu bundles, %zu statements\n", i, statements);
+    json_decref(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +435,8 @@ int main(void)
         cmocka_unit_test(test_I37_dsse__vectors),
         cmocka_unit_test(test_stream__vectors),
         cmocka_unit_test(test_entry__vectors),
+        cmocka_unit_test(test_trust__file_vector),
+        cmocka_unit_test(test_trust__every_statement_of_the_bundles_verifies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
