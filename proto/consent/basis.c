@@ -1,8 +1,8 @@
 /* Basis as a message: docs/protocol/04-consent.md, 10. */
 #include "proto/consent/tree.h"
 
-bool basis_message_of(const struct consent_basis *from, struct arena *arena,
-                      Chartmesh__V1__Basis **out, struct err *err)
+bool basis_message_of(const struct consent_basis *from, struct arena *arena, Chartmesh__V1__Basis **out,
+                      struct err *err)
 {
     struct {
         Chartmesh__V1__Basis basis;

@@ -41,16 +41,18 @@ enum consent_action { CONSENT_READ = 1, CONSENT_DISCLOSE = 2, CONSENT_SEARCH = 3
 /* -- What is compiled */
 
 /* policy_check refuses (ERR_INVALID, the rule's id in the text) a policy that formats 4 does not allow: more than
- * 256 rules, ids not ascending from 1, a parent that is missing or not smaller, more than 4 deep, an effect that is
- * neither, a DENY with confidentiality_max or without_sensitivity, a PERMIT with confidentiality_min, users without
- * exactly one facility in their own or an ancestor's facilities, deny_only. Canonical form is proto/statement's. */
+ * 256 rules, ids not ascending from 1, a parent that is missing or not smaller, more than 4 deep, an effect that
+ * is neither, a DENY with confidentiality_max or without_sensitivity, a PERMIT with confidentiality_min, users
+ * without exactly one facility in their own or an ancestor's facilities, deny_only. Canonical form is
+ * proto/statement's to check. */
 NODISCARD bool policy_check(const Chartmesh__V1__Policy *policy, struct err *err);
 
 /* terms_check is the same for each tree of a disclosure's terms, where deny_only is allowed and facilities, being
  * settled, are not asked for; `tables` has 32 bytes or none. */
 NODISCARD bool terms_check(const Chartmesh__V1__Terms *terms, struct err *err);
 
-struct tree;                 /* a policy's rules or one tree of terms, ready for matching (proto/consent/tree.h) */
+/* A policy's rules or one tree of terms, ready for matching (proto/consent/tree.h). */
+struct tree;
 
 struct consent_policy {
     struct hash id;          /* the policy's statement id */
@@ -58,8 +60,8 @@ struct consent_policy {
     const struct tree *tree;
 };
 
-/* consent_policy_compile checks and compiles a policy version. *out refers to `message` and `arena`. ERR_INVALID as
- * policy_check; ERR_TOO_MUCH: the arena's budget. */
+/* consent_policy_compile checks and compiles a policy version. *out refers to `message` and `arena`. ERR_INVALID
+ * as policy_check; ERR_TOO_MUCH: the arena's budget. */
 NODISCARD bool consent_policy_compile(const Chartmesh__V1__Policy *message, const struct hash *id,
                                       struct arena *arena, struct consent_policy *out, struct err *err);
 
@@ -83,8 +85,8 @@ struct consent_copy {
     int64_t lease_at_ms;     /* Lease.at */
 };
 
-/* consent_copy_compile checks and compiles a disclosure's terms. ERR_INVALID as terms_check, or when its basis and trees
- * are not of one number; ERR_TOO_MUCH. */
+/* consent_copy_compile checks and compiles a disclosure's terms. ERR_INVALID as terms_check, or when its basis
+ * and trees are not of one number; ERR_TOO_MUCH. */
 NODISCARD bool consent_copy_compile(const Chartmesh__V1__Disclosure *message, const struct hash *id,
                                     struct arena *arena, struct consent_copy *out, struct err *err);
 
@@ -130,7 +132,7 @@ struct consent_request {
     bool assigned;                       /* a care relationship ties the subject to this user */
 };
 
-/* A row of the table role x purpose. A request takes its role's row for the nearest purpose at or above its own. */
+/* A row of the table role x purpose. A request takes its role's row nearest at or above its purpose. */
 struct consent_need {
     struct consent_coding role;
     const char *purpose;
@@ -149,7 +151,7 @@ struct consent_config {
     const char *notice;                  /* goes with every disclosure; NULL or "": none */
 };
 
-/* A case of break-glass that was opened, by the rules of docs/protocol/04-consent.md, 9. Half open in time. */
+/* A case of break-glass that was opened, by the rules of docs/protocol/04-consent.md, 8. Half open in time. */
 struct consent_break_glass {
     const char *user;
     const struct id *documents;
@@ -172,15 +174,25 @@ struct consent_context {
 /* Why, as a word for machines: Entry.reason is consent_why_code of it. */
 enum consent_why {
     CONSENT_WHY_NONE,
-    CONSENT_WHY_ERASED, CONSENT_WHY_FENCED, CONSENT_WHY_NOT_MEMBER, CONSENT_WHY_RECOVERY,      /* 0 */
-    CONSENT_WHY_LAW,                                                                            /* 1 */
-    CONSENT_WHY_TERMS, CONSENT_WHY_NO_COPY, CONSENT_WHY_TERMS_PERIOD, CONSENT_WHY_TERMS_TABLES, /* 2 */
-    CONSENT_WHY_TERMS_SILENT,
-    CONSENT_WHY_POLICY, CONSENT_WHY_LEASE,                                                      /* 3 */
-    CONSENT_WHY_MATRIX, CONSENT_WHY_UNLISTED,                                                   /* 4 */
-    CONSENT_WHY_NOT_NAMED, CONSENT_WHY_UNREADABLE,                                              /* 4, DISCLOSE */
-    CONSENT_WHY_ROLE, CONSENT_WHY_ASSIGNED,                                                     /* 5 */
-    CONSENT_WHY_BREAK_GLASS,                                                                    /* 6 */
+    CONSENT_WHY_ERASED,          /* step 0 */
+    CONSENT_WHY_FENCED,
+    CONSENT_WHY_NOT_MEMBER,
+    CONSENT_WHY_RECOVERY,
+    CONSENT_WHY_LAW,             /* 1 */
+    CONSENT_WHY_TERMS,           /* 2: a tree says so */
+    CONSENT_WHY_NO_COPY,
+    CONSENT_WHY_TERMS_PERIOD,
+    CONSENT_WHY_TERMS_TABLES,
+    CONSENT_WHY_TERMS_SILENT,    /* no tree permits */
+    CONSENT_WHY_POLICY,          /* 3 */
+    CONSENT_WHY_LEASE,
+    CONSENT_WHY_MATRIX,          /* 4: permits */
+    CONSENT_WHY_UNLISTED,        /* denies */
+    CONSENT_WHY_NOT_NAMED,       /* DISCLOSE: no path names the recipient */
+    CONSENT_WHY_UNREADABLE,      /* DISCLOSE: nobody could read under the terms */
+    CONSENT_WHY_ROLE,            /* 5 */
+    CONSENT_WHY_ASSIGNED,
+    CONSENT_WHY_BREAK_GLASS,     /* 6 */
 };
 
 struct consent_basis {
@@ -232,16 +244,16 @@ struct consent_push {
 
 /* Versions that go out under one disclosure: equal basis, equal terms. */
 struct consent_group {
-    size_t *versions;                    /* places among those asked about, ascending */
+    size_t *versions; /* places among those asked about, ascending */
     size_t versions_len;
-    Chartmesh__V1__Basis **basis;        /* every evaluated head, by id; for Disclosure.basis */
+    Chartmesh__V1__Basis **basis; /* every evaluated head, by id; for Disclosure.basis */
     size_t basis_len;
-    Chartmesh__V1__Terms *terms;         /* for Disclosure.terms */
+    Chartmesh__V1__Terms *terms; /* for Disclosure.terms */
 };
 
 struct consent_disclosure {
-    struct consent_decision *answers;    /* one per version, in their order */
-    struct consent_group *groups;        /* of those permitted, by their first version */
+    struct consent_decision *answers; /* one per version, in their order */
+    struct consent_group *groups; /* of those permitted, by their first version */
     size_t groups_len;
 };
 

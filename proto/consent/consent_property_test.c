@@ -1,5 +1,5 @@
 /* The invariants I10 to I14 over random policies, against an evaluator written a second time from the text of
- * docs/protocol/04-consent.md: with strings, recursion and nothing shared but the messages and the tables' text. */
+ * docs/protocol/04-consent.md: with strings and recursion, sharing only messages and table texts. */
 #include <stdio.h>
 #include <time.h>
 
@@ -33,7 +33,8 @@ static void *room(size_t count, size_t size)
 
 static const char *const users[] = {"alice", "bob", "carol", ""};
 static const char *const roles[] = {"physician", "nurse", "psychiatrist", "clerk", ""};
-static const char *const purposes[] = {"TREAT", "ETREAT", "BTG", "HRESCH", "CLINTRCH", "HPAYMT", "XPURPOSE", "PurposeOfUse"};
+static const char *const purposes[] = {"TREAT",    "ETREAT", "BTG",      "HRESCH",
+                                       "CLINTRCH", "HPAYMT", "XPURPOSE", "PurposeOfUse"};
 static const char *const codes[] = {"PSY", "SUD", "ETHUD", "HIV", "XLABEL", "SPI"};
 static const char *const classes[] = {"34133-9", "11502-2"};
 static uint8_t bytes_of_ids[8][ID_LEN];
@@ -90,13 +91,13 @@ static size_t any_ids(size_t first, size_t count, ProtobufCBinaryData **out)
     return len;
 }
 
-#define ANY_LIST(field, n, make)                                                                             \
-    do {                                                                                                     \
-        (n) = 1 + chance(2);                                                                                 \
-        (field) = room((n), sizeof *(field));                                                                \
-        for (size_t k = 0; k < (n); k++) {                                                                   \
-            (field)[k] = make;                                                                               \
-        }                                                                                                    \
+#define ANY_LIST(field, n, make)                                                                                  \
+    do {                                                                                                          \
+        (n) = 1 + chance(2);                                                                                      \
+        (field) = room((n), sizeof *(field));                                                                     \
+        for (size_t k = 0; k < (n); k++) {                                                                        \
+            (field)[k] = make;                                                                                    \
+        }                                                                                                         \
     } while (0)
 
 enum { FACILITIES = 1, DOCUMENTS = 4 };         /* ids 1 to 3: facilities, 1 the origin; 4 to 6: documents */
@@ -224,8 +225,10 @@ struct scene {
 static const struct consent_coding clinical[] = {{"urn:role", "physician"}, {"urn:role", "nurse"}};
 static const struct consent_coding sensitive[] = {{"urn:role", "psychiatrist"}};
 static const struct consent_need table[] = {
-    {{"urn:role", "physician"}, "TREAT", false}, {{"urn:role", "physician"}, "HRESCH", false},
-    {{"urn:role", "nurse"}, "TREAT", true},      {{"urn:role", "nurse"}, "ETREAT", false},
+    {{"urn:role", "physician"}, "TREAT", false},
+    {{"urn:role", "physician"}, "HRESCH", false},
+    {{"urn:role", "nurse"}, "TREAT", true},
+    {{"urn:role", "nurse"}, "ETREAT", false},
     {{"urn:role", "psychiatrist"}, "PurposeOfUse", false},
 };
 
@@ -269,9 +272,16 @@ static void any_scene(struct scene *scene, size_t policies_max, bool law)
         .clinical = chance(2) ? any_period(100) : NULL,
     };
     scene->config = (struct consent_config){
-        .facility = id_number(1), .clinical_roles = clinical, .clinical_roles_len = COUNT(clinical),
-        .sensitive_roles = sensitive, .sensitive_roles_len = COUNT(sensitive), .table = table,
-        .table_len = COUNT(table), .max_age_s = 3, .max_age_restricted_s = 2, .max_age_sensitive_s = 1,
+        .facility = id_number(1),
+        .clinical_roles = clinical,
+        .clinical_roles_len = COUNT(clinical),
+        .sensitive_roles = sensitive,
+        .sensitive_roles_len = COUNT(sensitive),
+        .table = table,
+        .table_len = COUNT(table),
+        .max_age_s = 3,
+        .max_age_restricted_s = 2,
+        .max_age_sensitive_s = 1,
     };
 }
 
@@ -360,7 +370,8 @@ static enum tri covers(const struct table *from, const char *listed, const char 
 
 static enum tri covers_coding(const Chartmesh__V1__Coding *listed, const Chartmesh__V1__Coding *asked)
 {
-    bool ours = !strcmp(listed->system, TABLES_SENSITIVITY_SYSTEM) && !strcmp(asked->system, TABLES_SENSITIVITY_SYSTEM);
+    bool ours =
+        !strcmp(listed->system, TABLES_SENSITIVITY_SYSTEM) && !strcmp(asked->system, TABLES_SENSITIVITY_SYSTEM);
     return ours ? covers(&table_sensitivity, listed->code, asked->code) : MAYBE;
 }
 
@@ -388,7 +399,8 @@ static bool any_unknown_code(const struct consent_version *v)
     const Chartmesh__V1__Coding *list[8];
     size_t len = all_codes(v, list);
     for (size_t i = 0; i < len; i++) {
-        if (strcmp(list[i]->system, TABLES_SENSITIVITY_SYSTEM) != 0 || !concrete(&table_sensitivity, list[i]->code)) {
+        if (strcmp(list[i]->system, TABLES_SENSITIVITY_SYSTEM) != 0 ||
+            !concrete(&table_sensitivity, list[i]->code)) {
             return true;
         }
     }
@@ -423,7 +435,8 @@ static enum tri text_without(const Chartmesh__V1__Rule *r, const struct consent_
     size_t len = all_codes(v, list);
     enum tri found = YES;
     for (size_t i = 0; i < len; i++) {
-        found = lower(found, (enum tri)(YES - covered_by_any(r->without_sensitivity, r->n_without_sensitivity, list[i])));
+        found = lower(found,
+                      (enum tri)(YES - covered_by_any(r->without_sensitivity, r->n_without_sensitivity, list[i])));
     }
     return found;
 }
@@ -465,7 +478,8 @@ static enum tri text_clinical(const Chartmesh__V1__Period *rule, const Chartmesh
     return text_instants(rule, lo, hi);
 }
 
-static enum tri text_match(const Chartmesh__V1__Rule *r, const struct consent_request *q, const struct consent_version *v)
+static enum tri text_match(const Chartmesh__V1__Rule *r, const struct consent_request *q,
+                           const struct consent_version *v)
 {
     enum tri found = r->n_actions ? NO : YES;
     for (size_t i = 0; i < r->n_actions; i++) {
@@ -488,13 +502,14 @@ static enum tri text_match(const Chartmesh__V1__Rule *r, const struct consent_re
     found = lower(found, text_ids(r->documents, r->n_documents, v->document));
     found = lower(found, text_ids(r->authoring_facilities, r->n_authoring_facilities, v->authoring));
     found = lower(found, lower(text_sensitivity(r, v), text_without(r, v)));
-    found = lower(found, lower(text_clinical(r->clinical, v->clinical), text_instants(r->valid, q->lo_ms, q->hi_ms)));
+    found =
+        lower(found, lower(text_clinical(r->clinical, v->clinical), text_instants(r->valid, q->lo_ms, q->hi_ms)));
     bool unknown = !concrete(&table_purpose, q->purpose) || any_unknown_code(v);
     return unknown ? lower(found, MAYBE) : found;
 }
 
-static int text_eval(const Chartmesh__V1__Policy *p, const Chartmesh__V1__Rule *rule, const struct consent_request *q,
-                     const struct consent_version *v)
+static int text_eval(const Chartmesh__V1__Policy *p, const Chartmesh__V1__Rule *rule,
+                     const struct consent_request *q, const struct consent_version *v)
 {
     bool unknown = !concrete(&table_purpose, q->purpose) || any_unknown_code(v);
     enum tri match = rule ? text_match(rule, q, v) : unknown ? MAYBE : YES;
@@ -517,7 +532,8 @@ static int text_eval(const Chartmesh__V1__Policy *p, const Chartmesh__V1__Rule *
 static bool recorded_by_beneficiary(const Chartmesh__V1__Policy *p, const struct consent_request *q)
 {
     int who = (int)p->assertor->who;
-    bool here = memcmp(p->head->facility.data, q->facility.bytes, ID_LEN) == 0, origin = q->facility.bytes[15] == 1;
+    bool here = memcmp(p->head->facility.data, q->facility.bytes, ID_LEN) == 0,
+         origin = q->facility.bytes[15] == 1;
     return (who == CHARTMESH__V1__WHO__WHO_STAFF || who == CHARTMESH__V1__WHO__WHO_PROXY) && here &&
            (!origin || strcmp(p->assertor->author->user, q->user) == 0);
 }
@@ -539,7 +555,8 @@ static int text_heads(const struct scene *s, bool law, enum consent_action actio
             continue;
         }
         int one = text_eval(p, NULL, &q, &s->version);
-        bool staff_elsewhere = p->assertor->who == CHARTMESH__V1__WHO__WHO_STAFF && p->head->facility.data[15] != 1;
+        bool staff_elsewhere =
+            p->assertor->who == CHARTMESH__V1__WHO__WHO_STAFF && p->head->facility.data[15] != 1;
         bool beneficiary = recorded_by_beneficiary(p, &q) && above_normal(&s->version);
         one = one == CONSENT_PERMIT && (staff_elsewhere || beneficiary) ? CONSENT_NONE : one;
         says = one > says ? one : says;
@@ -624,7 +641,8 @@ static void same_decision(const struct consent_decision *a, const struct consent
 {
     bool same = a->effect == b->effect && a->step == b->step && a->why == b->why && a->basis_len == b->basis_len;
     for (size_t i = 0; same && i < a->basis_len; i++) {
-        same = hash_equal(&a->basis[i].policy, &b->basis[i].policy) && a->basis[i].rules_len == b->basis[i].rules_len &&
+        same = hash_equal(&a->basis[i].policy, &b->basis[i].policy) &&
+               a->basis[i].rules_len == b->basis[i].rules_len &&
                memcmp(a->basis[i].rules, b->basis[i].rules, sizeof a->basis[i].rules) == 0;
     }
     if (!same) {

@@ -447,8 +447,8 @@ static void read_config(struct line *line)
     }
     if (strcmp(what, "need") == 0) {
         assert_true(config.table_len < ROWS && line->len == 4);
-        needs[config.table_len++] = (struct consent_need){
-            plain(ROLE, line->words[1]), line->words[2], strcmp(line->words[3], "assigned") == 0};
+        needs[config.table_len++] = (struct consent_need){plain(ROLE, line->words[1]), line->words[2],
+                                                          strcmp(line->words[3], "assigned") == 0};
     } else if (strcmp(what, "max_age") == 0) {
         config.max_age_s = (uint32_t)number_of(word_at(line, 1));
         config.max_age_restricted_s = (uint32_t)number_of(word_at(line, 2));
@@ -480,11 +480,11 @@ static struct hash numbered(size_t i)
     return (struct hash){{(uint8_t)i}};
 }
 
-static void check_decision(const struct test *test, const struct line *expect, const struct consent_decision *decision,
-                           bool holder)
+static void check_decision(const struct test *test, const struct line *expect,
+                           const struct consent_decision *decision, bool holder)
 {
-    bool right = expect->len == 3 + decision->basis_len &&
-                 effect_of(expect->words[1]) == (int)decision->effect && number_of(expect->words[2]) == decision->step;
+    bool right = expect->len == 3 + decision->basis_len && effect_of(expect->words[1]) == (int)decision->effect &&
+                 number_of(expect->words[2]) == decision->step;
     for (size_t i = 0; right && i < decision->basis_len; i++) {
         const struct consent_basis *basis = &decision->basis[i];
         right = basis_equal(expect->words[3 + i], holder ? basis->head : basis->policy.bytes[0], basis->rules,
@@ -590,8 +590,10 @@ static const struct {
     const char *name;
     void (*read)(struct test *, struct line *);
 } lines[] = {
-    {"policy", read_policy},   {"rule", read_rule},       {"copy", read_copy},     {"tree", read_tree},
-    {"request", read_request}, {"push", read_push},       {"version", read_version}, {"expect", read_expect},
+    {"policy", read_policy},   {"rule", read_rule},
+    {"copy", read_copy},       {"tree", read_tree},
+    {"request", read_request}, {"push", read_push},
+    {"version", read_version}, {"expect", read_expect},
     {"group", read_group},     {"break_glass", read_break_glass},
 };
 

@@ -21,12 +21,12 @@ static void *room(size_t count, size_t size)
 
 /* -- JSON to messages */
 
-#define INIT(name, type, prefix)                                                                             \
-    static type *name(void)                                                                                  \
-    {                                                                                                        \
-        type *message = room(1, sizeof *message);                                                            \
-        prefix##__init(message);                                                                             \
-        return message;                                                                                      \
+#define INIT(name, type, prefix)                                                                                  \
+    static type *name(void)                                                                                       \
+    {                                                                                                             \
+        type *message = room(1, sizeof *message);                                                                 \
+        prefix##__init(message);                                                                                  \
+        return message;                                                                                           \
     }
 INIT(new_rule, Chartmesh__V1__Rule, chartmesh__v1__rule)
 INIT(new_coding, Chartmesh__V1__Coding, chartmesh__v1__coding)
@@ -158,13 +158,29 @@ static Chartmesh__V1__Period *period_of(const json_t *object, const char *field)
 static Chartmesh__V1__Rule *rule_of(const json_t *json)
 {
     static const char *const known[] = {
-        "id", "parent", "effect", "actions", "purposes", "facilities", "roles", "users", "confidentiality_max",
-        "sensitivity", "without_sensitivity", "classes", "documents", "authoring_facilities", "clinical", "valid",
-        "deny_only", "confidentiality_min",
+        "id",
+        "parent",
+        "effect",
+        "actions",
+        "purposes",
+        "facilities",
+        "roles",
+        "users",
+        "confidentiality_max",
+        "sensitivity",
+        "without_sensitivity",
+        "classes",
+        "documents",
+        "authoring_facilities",
+        "clinical",
+        "valid",
+        "deny_only",
+        "confidentiality_min",
     };
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value) {
+    json_object_foreach((json_t *)json, key, value)
+    {
         (void)one_of(key, known, COUNT(known));
     }
     Chartmesh__V1__Rule *rule = new_rule();
@@ -231,8 +247,8 @@ static Chartmesh__V1__Policy *policy_of(const json_t *json, uint64_t tag)
     policy->base_effect = (Chartmesh__V1__Effect)effect_of(vector_text_or(json, "base_effect", NULL));
     policy->n_rules = rules_of(json, &policy->rules);
     policy->assertor = new_assertor();
-    policy->assertor->who = (Chartmesh__V1__Who)one_of(vector_text(assertor, "who"),
-                                                       (const char *const[]){"PATIENT", "PROXY", "STAFF", "LAW"}, 4);
+    policy->assertor->who = (Chartmesh__V1__Who)one_of(
+        vector_text(assertor, "who"), (const char *const[]){"PATIENT", "PROXY", "STAFF", "LAW"}, 4);
     if (vector_has(assertor, "author")) {
         policy->assertor->author = new_author();
         policy->assertor->author->user = (char *)vector_text_or(vector_of(assertor, "author"), "user", "");
@@ -252,7 +268,8 @@ static struct consent_heads heads_of(const json_t *test)
     struct consent_heads heads;
     for (size_t i = 0; i < json_array_size(list); i++) {
         struct hash id = numbered(1, i);
-        assert_ok(consent_policy_compile(policy_of(json_array_get(list, i), 1000 + i), &id, &arena, &policies[i], &err));
+        assert_ok(
+            consent_policy_compile(policy_of(json_array_get(list, i), 1000 + i), &id, &arena, &policies[i], &err));
     }
     assert_ok(consent_heads_find(policies, json_array_size(list), &arena, &heads, &err));
     return heads;
@@ -519,7 +536,8 @@ static void decide_all(const char *section)
     if (!world_open(&world)) {
         return;
     }
-    json_array_foreach(vector_array(world.file, section), i, test) {
+    json_array_foreach(vector_array(world.file, section), i, test)
+    {
         wrong += !decide_one(&world, test);
     }
     print_message("consent.json: %zu of %zu cases of '%s' decided as expected\n", i - wrong, i, section);
@@ -616,7 +634,8 @@ static void test_consent__disclosures_and_their_terms_are_those_of_the_second_im
     if (!world_open(&world)) {
         return;
     }
-    json_array_foreach(vector_array(world.file, "disclosures"), i, test) {
+    json_array_foreach(vector_array(world.file, "disclosures"), i, test)
+    {
         wrong += !disclose_one(&world, test);
     }
     print_message("consent.json: %zu of %zu cases of 'disclosures' as expected\n", i - wrong, i);
@@ -633,7 +652,8 @@ static void test_consent__policies_that_the_format_refuses_are_refused(void **st
     if (!world_open(&world)) {
         return;
     }
-    json_array_foreach(vector_array(world.file, "refused"), i, test) {
+    json_array_foreach(vector_array(world.file, "refused"), i, test)
+    {
         assert_err(ERR_INVALID, policy_check(policy_of(vector_object(test, "policy"), 1), &err));
         assert_non_null(strstr(err.text, "rule "));
     }

@@ -44,8 +44,9 @@ bool decision_of_integrity(unsigned against, struct consent_decision *out)
 }
 
 /* One step's heads: *decided says whether the step does; `out` and the effect then hold. */
-static bool heads_decide(const struct asked *a, const struct consent_policy *const *heads, size_t len, unsigned step,
-                         bool deny_only, bool *decided, struct consent_decision *out, struct err *err)
+static bool heads_decide(const struct asked *a, const struct consent_policy *const *heads, size_t len,
+                         unsigned step, bool deny_only, bool *decided, struct consent_decision *out,
+                         struct err *err)
 {
     struct opinion *opinions;
     *decided = false;
@@ -156,8 +157,7 @@ static bool copies_ask(const struct asked *a, struct copies_say *out, struct err
             }
             opinion->basis.head = out->len;
         }
-        if (why == CONSENT_WHY_NONE &&
-            opinions_join(&out->opinions[first], out->len - first) == CONSENT_NONE) {
+        if (why == CONSENT_WHY_NONE && opinions_join(&out->opinions[first], out->len - first) == CONSENT_NONE) {
             why = CONSENT_WHY_TERMS_SILENT;
         }
         out->against = out->against == CONSENT_WHY_NONE ? why : out->against;
@@ -204,7 +204,7 @@ static bool has_role(const struct consent_coding *roles, size_t len, struct cons
     return false;
 }
 
-/* The shipped default: own-facility treatment, up to N by clinical roles, above by sensitive roles and the author. */
+/* The shipped default: treatment at the origin; up to N by clinical roles, else sensitive ones or the author. */
 static bool matrix_permits(const struct asked *a)
 {
     const struct consent_config *config = a->context->config;

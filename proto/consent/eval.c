@@ -22,8 +22,9 @@ void tree_eval(const struct tree *tree, const struct facts *facts, struct verdic
     }
     for (size_t i = tree->len; i-- > 0;) {                       /* and back; place -1 is the base */
         const struct tree_rule *rule = &tree->rules[i];
-        out->rules[i] = match[i] == MATCH_NOT ? CONSENT_NONE
-                                              : (uint8_t)result(seen[i + 1], rule->effect, match[i] == MATCH_PARTLY);
+        out->rules[i] = match[i] == MATCH_NOT
+                            ? CONSENT_NONE
+                            : (uint8_t)result(seen[i + 1], rule->effect, match[i] == MATCH_PARTLY);
         seen[rule->parent + 1] |= (uint8_t)(1u << out->rules[i]);
     }
     out->root = result(seen[0], tree->base, facts->partly || tree->deny_only);
@@ -57,8 +58,8 @@ static bool walk_down(struct walk *w, int at, size_t depth, bool met)
     return end && met;
 }
 
-bool tree_path(const struct tree *tree, const struct verdict *verdict, tree_wanted *wanted, const struct facts *facts,
-               uint32_t path[CONSENT_DEPTH_MAX], size_t *len)
+bool tree_path(const struct tree *tree, const struct verdict *verdict, tree_wanted *wanted,
+               const struct facts *facts, uint32_t path[CONSENT_DEPTH_MAX], size_t *len)
 {
     uint32_t found[CONSENT_DEPTH_MAX] = {0};
     struct walk w = {tree, verdict, wanted, facts, found, 0};
@@ -84,7 +85,8 @@ struct opinion opinion_of(const struct tree *tree, const struct facts *facts, bo
     (void)tree_path(tree, &verdict, NULL, facts, opinion.basis.rules, &opinion.basis.rules_len);
     opinion.named = opinion.basis;
     if (facts->action == CONSENT_DISCLOSE && opinion.effect == CONSENT_PERMIT) {
-        opinion.names = tree_path(tree, &verdict, match_names, facts, opinion.named.rules, &opinion.named.rules_len);
+        opinion.names =
+            tree_path(tree, &verdict, match_names, facts, opinion.named.rules, &opinion.named.rules_len);
     }
     return opinion;
 }

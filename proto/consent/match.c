@@ -147,13 +147,13 @@ static enum match match_sensitivity(const struct tree_rule *rule, const struct f
     if (!facts->codes && !facts->codes_unknown) {
         return MATCH_NOT;
     }
-    if (rule->effect == CONSENT_DENY) {                          /* any one of the version's is covered */
+    if (rule->effect == CONSENT_DENY) { /* any one of the version's is covered */
         if (facts->codes & list->covers) {
             return MATCH_FULLY;
         }
         return list->unknown || facts->codes_unknown ? MATCH_PARTLY : MATCH_NOT;
     }
-    if (facts->codes & ~list->covers) {                          /* every one is covered */
+    if (facts->codes & ~list->covers) { /* every one is covered */
         return list->unknown ? MATCH_PARTLY : MATCH_NOT;
     }
     return facts->codes_unknown ? MATCH_PARTLY : MATCH_FULLY;
@@ -195,7 +195,8 @@ enum match match_settled(const struct tree_rule *rule, const struct facts *facts
 
 bool match_names(const struct tree_rule *rule, const struct facts *facts)
 {
-    return rule->rule->n_facilities && listed_bytes(rule->rule->facilities, rule->rule->n_facilities, &facts->facility);
+    return rule->rule->n_facilities &&
+           listed_bytes(rule->rule->facilities, rule->rule->n_facilities, &facts->facility);
 }
 
 enum match match_rule(const struct tree_rule *rule, const struct facts *facts)

@@ -39,7 +39,7 @@ static void rules_keep(const struct tree *tree, const struct facts *facts, uint8
     }
     for (size_t i = tree->len; i-- > 0;) {
         const struct tree_rule *rule = &tree->rules[i];
-        keep[i] = match[i] == MATCH_FULLY  ? KEPT
+        keep[i] = match[i] == MATCH_FULLY ? KEPT
                   : match[i] == MATCH_NOT ? DROPPED
                                           : keep_partly(rule->effect, below[i + 1]);
         if (keep[i] != DROPPED) {
@@ -80,7 +80,8 @@ static bool could_permit_read(const struct partial *partial)
     for (size_t i = 0; i < tree->len; i++) {
         const struct tree_rule *rule = &tree->rules[i];
         bool known = !rule->purposes.listed || rule->purposes.covers;
-        way[i] = (rule->parent < 0 || way[rule->parent]) && partial->keep[i] == KEPT && known && reaches(rule, READING);
+        way[i] =
+            (rule->parent < 0 || way[rule->parent]) && partial->keep[i] == KEPT && known && reaches(rule, READING);
         could |= way[i] && rule->effect == CONSENT_PERMIT;
     }
     return could && !partial->deny_only && !partial->empty;
@@ -270,8 +271,8 @@ struct print {
 static bool head_equal(const struct head_print *head, const struct opinion *opinion, const struct partial *partial)
 {
     const struct consent_basis *a = &head->basis, *b = &opinion->named;
-    return head->empty == partial->empty && head->deny_only == partial->deny_only && a->rules_len == b->rules_len &&
-           memcmp(a->rules, b->rules, a->rules_len * sizeof *a->rules) == 0 &&
+    return head->empty == partial->empty && head->deny_only == partial->deny_only &&
+           a->rules_len == b->rules_len && memcmp(a->rules, b->rules, a->rules_len * sizeof *a->rules) == 0 &&
            memcmp(head->keep, partial->keep, partial->tree->len) == 0;
 }
 
@@ -404,8 +405,7 @@ bool consent_disclose(const struct consent_push *push, const struct consent_vers
         if (!version_push(&p, &versions[i], &answer[i], &outcome, err)) {
             return false;
         }
-        if (answer[i].effect == CONSENT_PERMIT &&
-            !groups_add(&p, &groups, &outcome, i, versions_len, err)) {
+        if (answer[i].effect == CONSENT_PERMIT && !groups_add(&p, &groups, &outcome, i, versions_len, err)) {
             return false;
         }
     }

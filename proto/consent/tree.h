@@ -10,15 +10,15 @@
 enum match { MATCH_NOT, MATCH_PARTLY, MATCH_FULLY };
 
 struct tree_codes {
-    uint64_t covers;                     /* the known ones, with their descendants */
-    bool listed, unknown;                /* any at all; some that no table knows */
+    uint64_t covers; /* the known ones, with their descendants */
+    bool listed, unknown; /* any at all; some that no table knows */
 };
 
 struct tree_rule {
     const Chartmesh__V1__Rule *rule;
-    int parent;                          /* its place; -1: top */
+    int parent; /* its place; -1: top */
     enum consent_effect effect;
-    unsigned actions;                    /* bits 1 << action; 0: any */
+    unsigned actions; /* bits 1 << action; 0: any */
     bool lists_btg;
     struct tree_codes purposes, sensitivity, without;
 };
@@ -37,17 +37,17 @@ NODISCARD bool tree_compile(Chartmesh__V1__Rule *const *rules, size_t len, struc
 
 /* What rules are matched with: who asks for what, and the version's facts with its labels joined. */
 struct facts {
-    enum consent_action action;          /* DISCLOSE: purposes, roles and users are open */
-    struct id facility;                  /* the acting one; for DISCLOSE the recipient */
-    const char *user;                    /* "": absent */
+    enum consent_action action; /* DISCLOSE: purposes, roles and users are open */
+    struct id facility; /* the acting one; for DISCLOSE the recipient */
+    const char *user; /* "": absent */
     struct consent_coding role;
-    const struct table_code *purpose;    /* NULL: unknown or absent */
+    const struct table_code *purpose; /* NULL: unknown or absent */
     int64_t lo_ms, hi_ms;
     const struct consent_version *version;
-    unsigned confidentiality;            /* no label at all counts as V */
-    uint64_t codes;                      /* known sensitivity codes */
-    bool codes_unknown;                  /* and others */
-    bool partly;                         /* everything matches at most partly (I14) */
+    unsigned confidentiality; /* no label at all counts as V */
+    uint64_t codes; /* known sensitivity codes */
+    bool codes_unknown; /* and others */
+    bool partly; /* everything matches at most partly (I14) */
 };
 
 /* facts_version reads a version's side of the facts; facts_request a request's, after it. */
@@ -73,7 +73,7 @@ bool match_names(const struct tree_rule *rule, const struct facts *facts);
 
 struct verdict {
     enum consent_effect root;
-    uint8_t rules[CONSENT_RULES_MAX];    /* each rule's result */
+    uint8_t rules[CONSENT_RULES_MAX]; /* each rule's result */
 };
 
 /* tree_eval evaluates every rule; a PERMIT of a deny_only tree is NONE. */
@@ -82,17 +82,17 @@ void tree_eval(const struct tree *tree, const struct facts *facts, struct verdic
 /* tree_path finds the first deciding path by ascending ids, of those on which some rule is `wanted` (NULL: any),
  * and writes its rule ids; false: there is none. */
 typedef bool tree_wanted(const struct tree_rule *rule, const struct facts *facts);
-bool tree_path(const struct tree *tree, const struct verdict *verdict, tree_wanted *wanted, const struct facts *facts,
-               uint32_t path[CONSENT_DEPTH_MAX], size_t *len);
+bool tree_path(const struct tree *tree, const struct verdict *verdict, tree_wanted *wanted,
+               const struct facts *facts, uint32_t path[CONSENT_DEPTH_MAX], size_t *len);
 
 /* -- What several heads say together */
 
 struct opinion {
-    enum consent_effect effect;          /* a PERMIT that does not count is NONE */
-    bool counts;                         /* a PERMIT of this head would count */
-    bool names;                          /* DISCLOSE: a deciding path of its PERMIT names the recipient */
-    struct consent_basis basis;          /* the first path */
-    struct consent_basis named;          /* the first that names the recipient; else as basis */
+    enum consent_effect effect; /* a PERMIT that does not count is NONE */
+    bool counts; /* a PERMIT of this head would count */
+    bool names; /* DISCLOSE: a deciding path of its PERMIT names the recipient */
+    struct consent_basis basis; /* the first path */
+    struct consent_basis named; /* the first that names the recipient; else as basis */
 };
 
 /* opinion_of evaluates one tree; `counts` says whether its PERMIT counts. */
@@ -100,12 +100,13 @@ struct opinion opinion_of(const struct tree *tree, const struct facts *facts, bo
 
 /* opinions_of_heads evaluates heads at the origin, with the assertion rules. ERR_TOO_MUCH. */
 NODISCARD bool opinions_of_heads(const struct consent_policy *const *heads, size_t len, const struct facts *facts,
-                                 const struct id *origin, struct arena *arena, struct opinion **out, struct err *err);
+                                 const struct id *origin, struct arena *arena, struct opinion **out,
+                                 struct err *err);
 
 /* opinions_join: any DENY, else any PERMIT, else NONE. */
 enum consent_effect opinions_join(const struct opinion *opinions, size_t len);
 
-/* decision_set fills *out; decision_of_opinions also gives it the basis of those that say `effect`. ERR_TOO_MUCH. */
+/* decision_set fills *out; decision_of_opinions also gives it the basis of those that say `effect`. */
 void decision_set(struct consent_decision *out, enum consent_effect effect, unsigned step, enum consent_why why);
 NODISCARD bool decision_of_opinions(const struct opinion *opinions, size_t len, enum consent_effect effect,
                                     unsigned step, enum consent_why why, struct arena *arena,

@@ -38,7 +38,8 @@ json_t *vector_object(const json_t *object, const char *field);
 const char *vector_text(const json_t *object, const char *field);
 const char *vector_text_or(const json_t *object, const char *field, const char *other);
 
-/* vector_u64 reads a number or a decimal string (numbers above 2^53); vector_u64_or returns `other` when absent. */
+/* vector_u64 reads a number or a decimal string (numbers above 2^53); vector_u64_or returns `other` when absent.
+ */
 uint64_t vector_u64(const json_t *object, const char *field);
 uint64_t vector_u64_or(const json_t *object, const char *field, uint64_t other);
 
