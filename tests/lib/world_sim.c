@@ -159,6 +159,16 @@ static struct fiber *fiber_new(struct world_sim *sim)
     return fiber;
 }
 
+/* volatile: to the compiler getcontext may return twice. */
+static void context_begin(struct fiber *volatile fiber)
+{
+    getcontext(&fiber->context);
+    fiber->context.uc_stack.ss_sp = fiber->stack;
+    fiber->context.uc_stack.ss_size = STACK_SIZE;
+    fiber->context.uc_link = NULL;
+    makecontext(&fiber->context, fiber_main, 0);
+}
+
 static struct fiber *fiber_begin(struct world_lane *lane)
 {
     struct world_sim *sim = lane->world->sim;
@@ -172,11 +182,7 @@ static struct fiber *fiber_begin(struct world_lane *lane)
     lane->queued--;
     lane->running++;
     free(task);
-    getcontext(&fiber->context);
-    fiber->context.uc_stack.ss_sp = stack;
-    fiber->context.uc_stack.ss_size = STACK_SIZE;
-    fiber->context.uc_link = NULL;
-    makecontext(&fiber->context, fiber_main, 0);
+    context_begin(fiber);
     return fiber;
 }
 
