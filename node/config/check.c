@@ -33,8 +33,8 @@ static bool check_secret(const char *what, const char *path, mode_t kind, struct
     if (found.st_uid != geteuid() && found.st_uid != 0) {
         return err_raise(err, ERR_STATE, "%s %s: belongs to another user (chown)", what, path);
     }
-    return (found.st_mode & 077) == 0 || err_raise(err, ERR_STATE, "%s %s: others may open it (chmod %s)", what, path,
-                                                   folder ? "700" : "600");
+    return (found.st_mode & 077) == 0 ||
+           err_raise(err, ERR_STATE, "%s %s: others may open it (chmod %s)", what, path, folder ? "700" : "600");
 }
 
 /* The folder that `path` is to be made in. */
@@ -65,8 +65,7 @@ static bool check_data_folder(const char *path, struct err *err)
 
 bool config_check(const struct config *config, struct err *err)
 {
-    return check_data_folder(config->data_folder, err) &&
-           check_readable("trust_file", config->trust_file, err) &&
+    return check_data_folder(config->data_folder, err) && check_readable("trust_file", config->trust_file, err) &&
            check_secret("root_key_file", config->root_key_file, S_IFREG, err) &&
            check_secret("keys_folder", config->keys_folder, S_IFDIR, err) &&
            check_readable("client certificate", config->client_certificate, err) &&

@@ -17,18 +17,33 @@ enum { GIVEN = 1 << 30, SEEN_SHIFT = 16, SEEN = (ROWS_MAX | (ROWS_MAX - 1)) << S
 static int check_number(cfg_t *cfg, cfg_opt_t *opt);
 static int check_string(cfg_t *cfg, cfg_opt_t *opt);
 
-#define STRING(name_, default_)                                                                              \
-    {.name = (name_), .type = CFGT_STR, .flags = (default_) ? CFGF_NONE : CFGF_NODEFAULT,                    \
-     .def = {.string = (default_)}, .validcb = check_string}
-#define STRINGS(name_)                                                                                       \
-    {.name = (name_), .type = CFGT_STR, .flags = CFGF_LIST, .def = {.parsed = (char *)"{}"},                 \
-     .validcb = check_string}
-#define NUMBER(name_, default_)                                                                              \
-    {.name = (name_), .type = CFGT_INT, .def = {.number = (default_)}, .validcb = check_number}
-#define SECTION(name_, keys) {.name = (name_), .type = CFGT_SEC, .subopts = (keys)}
-#define TITLED(name_, keys)                                                                                  \
-    {.name = (name_), .type = CFGT_SEC, .flags = CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES, .subopts = (keys)}
-#define END_OF_KEYS {.name = NULL}
+#define STRING(name_, default_)                                                                                   \
+    {                                                                                                             \
+        .name = (name_), .type = CFGT_STR, .flags = (default_) ? CFGF_NONE : CFGF_NODEFAULT,                      \
+        .def = {.string = (default_)}, .validcb = check_string                                                    \
+    }
+#define STRINGS(name_)                                                                                            \
+    {                                                                                                             \
+        .name = (name_), .type = CFGT_STR, .flags = CFGF_LIST, .def = {.parsed = (char *)"{}"},                   \
+        .validcb = check_string                                                                                   \
+    }
+#define NUMBER(name_, default_)                                                                                   \
+    {                                                                                                             \
+        .name = (name_), .type = CFGT_INT, .def = {.number = (default_)}, .validcb = check_number                 \
+    }
+#define SECTION(name_, keys)                                                                                      \
+    {                                                                                                             \
+        .name = (name_), .type = CFGT_SEC, .subopts = (keys)                                                      \
+    }
+#define TITLED(name_, keys)                                                                                       \
+    {                                                                                                             \
+        .name = (name_), .type = CFGT_SEC, .flags = CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES,                \
+        .subopts = (keys)                                                                                         \
+    }
+#define END_OF_KEYS                                                                                               \
+    {                                                                                                             \
+        .name = NULL                                                                                              \
+    }
 
 static cfg_opt_t LOG_KEYS[] = {STRING("file", NULL), STRING("level", "info"), END_OF_KEYS};
 
@@ -40,8 +55,8 @@ static cfg_opt_t PEER_KEYS[] = {STRING("listen", NULL), STRING("certificate", NU
 
 static cfg_opt_t DIAL_KEYS[] = {STRING("address", NULL), END_OF_KEYS};
 
-static cfg_opt_t ROLES_KEYS[] = {STRINGS("clinical"), STRINGS("sensitive"), STRINGS("relabel"),
-                                 STRINGS("match"), END_OF_KEYS};
+static cfg_opt_t ROLES_KEYS[] = {STRINGS("clinical"), STRINGS("sensitive"), STRINGS("relabel"), STRINGS("match"),
+                                 END_OF_KEYS};
 
 static cfg_opt_t PURPOSE_KEYS[] = {STRING("needs", NULL), STRINGS("may"), END_OF_KEYS};
 
@@ -105,7 +120,7 @@ static const struct number {
     const char *section, *name;
     long min, max;
     size_t at;
-    unsigned shift;              /* MiB: 20, and then the field is 64 bits wide */
+    unsigned shift; /* MiB: 20, and then the field is 64 bits wide */
 } NUMBERS[] = {
     {"disclosure", "max_age_normal_s", 60, 30 * 86400, AT(max_age_normal_s), 0},
     {"disclosure", "max_age_restricted_s", 60, 30 * 86400, AT(max_age_restricted_s), 0},
@@ -151,9 +166,10 @@ static const struct {
     const char *name;
     enum judge_kind kind;
 } KINDS[] = {
-    {"network", JUDGE_ID},     {"facility", JUDGE_ID},    {"domain", JUDGE_DOMAIN},     {"listen", JUDGE_LISTEN},
-    {"address", JUDGE_DIAL},   {"level", JUDGE_LEVEL},    {"clinical", JUDGE_ROLE},     {"sensitive", JUDGE_ROLE},
-    {"relabel", JUDGE_ROLE},   {"match", JUDGE_ROLE},     {"needs", JUDGE_NEEDS},       {"may", JUDGE_RPC},
+    {"network", JUDGE_ID},     {"facility", JUDGE_ID},          {"domain", JUDGE_DOMAIN},
+    {"listen", JUDGE_LISTEN},  {"address", JUDGE_DIAL},         {"level", JUDGE_LEVEL},
+    {"clinical", JUDGE_ROLE},  {"sensitive", JUDGE_ROLE},       {"relabel", JUDGE_ROLE},
+    {"match", JUDGE_ROLE},     {"needs", JUDGE_NEEDS},          {"may", JUDGE_RPC},
     {"roles", JUDGE_ROLE_ANY}, {"purposes", JUDGE_PURPOSE_ANY}, {"cosign", JUDGE_SWITCH},
 };
 
@@ -231,7 +247,7 @@ static int check_string(cfg_t *cfg, cfg_opt_t *opt)
 
 struct reading {
     cfg_t *cfg;
-    const char *name;            /* of the file */
+    const char *name; /* of the file */
     struct arena *arena;
     struct config *config;
 };
@@ -278,7 +294,8 @@ static bool read_strings(const struct reading *r, struct err *err)
                                    (int)(bar - string->path), string->path)
                        : raise_missing(r, string->path, err);
         }
-        if (value && !(string->kind == JUDGE_FILE ? copy_path(r, value, out, err) : copy_text(r, value, out, err))) {
+        if (value &&
+            !(string->kind == JUDGE_FILE ? copy_path(r, value, out, err) : copy_text(r, value, out, err))) {
             return false;
         }
     }
@@ -516,8 +533,9 @@ static bool purposes_known(const struct reading *r, const struct config_principa
     for (size_t i = 0; i < purposes->count; i++) {
         bool any = strcmp(purposes->items[i], "*") == 0;
         if (any ? purposes->count > 1 : !purpose_is_known(r->config, purposes->items[i])) {
-            return err_raise(err, ERR_INVALID, "%s: principal %s: no role has a purpose \"%s\", or \"*\" is not alone",
-                             r->name, principal->pattern, purposes->items[i]);
+            return err_raise(err, ERR_INVALID,
+                             "%s: principal %s: no role has a purpose \"%s\", or \"*\" is not alone", r->name,
+                             principal->pattern, purposes->items[i]);
         }
     }
     return true;

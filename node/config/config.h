@@ -1,8 +1,8 @@
 /* node/config/config.h - chartmeshd's one configuration file.
  *
- * libconfuse's format: `key = value`, `section { ... }`, `# comment`. What a key means, its unit, its limits and its
- * default: docs/operating/chartmeshd.conf.md, and the annotated example beside it. Unknown keys, a key
- * given twice, values outside their limits and combinations that make no sense are refused with the line.
+ * libconfuse's format: `key = value`, `section { ... }`, `# comment`. What a key means, its unit, its limits and
+ * its default: docs/operating/chartmeshd.conf.md, and the annotated example beside it. Unknown keys, a key given
+ * twice, values outside their limits and combinations that make no sense are refused with the line.
  *
  * config_load reads and judges the text alone; config_check then looks at the files it names. A `struct config` is
  * immutable and lives in the caller's arena. */
@@ -107,8 +107,8 @@ NODISCARD bool config_parse(struct bytes text, const char *name, struct arena *a
                             struct err *err);
 
 /* config_check looks at the world outside: the files exist and can be read, key files belong to this user or root
- * and nobody else may read them, the data folder is a folder or can be made. ERR_STATE, with the file's name and what
- * to do (chmod 600 ...). */
+ * and nobody else may read them, the data folder is a folder or can be made. ERR_STATE, with the file's name and
+ * what to do (chmod 600 ...). */
 NODISCARD bool config_check(const struct config *config, struct err *err);
 
 /* config_rule_find returns the table's row for role and purpose, NULL if there is none. */

@@ -7,13 +7,13 @@
 
 #include "tests/lib/test.h"
 
-#define HEAD                                                                                                 \
-    "network = 6f0b5c1e2a7d4e8f9a3b4c5d6e7f8091\n"                                                           \
-    "facility = a1b2c3d4e5f60718293a4b5c6d7e8f90\n"                                                          \
-    "domain = st-anna.example\n"                                                                             \
-    "data_folder = data\n"                                                                                   \
-    "trust_file = /etc/trust\n"                                                                              \
-    "root_key_file = root.key\n"                                                                             \
+#define HEAD                                                                                                      \
+    "network = 6f0b5c1e2a7d4e8f9a3b4c5d6e7f8091\n"                                                                \
+    "facility = a1b2c3d4e5f60718293a4b5c6d7e8f90\n"                                                               \
+    "domain = st-anna.example\n"                                                                                  \
+    "data_folder = data\n"                                                                                        \
+    "trust_file = /etc/trust\n"                                                                                   \
+    "root_key_file = root.key\n"                                                                                  \
     "keys_folder = keys\n"
 #define CLIENT "client { listen = 127.0.0.1:7443 certificate = c.crt key = c.key ca = ca.crt }\n"
 #define PEER "peer { listen = 127.0.0.1:7444 certificate = p.crt key = p.key }\n"
@@ -100,9 +100,8 @@ static void test_config__the_example_is_right(void **state)
 
 static void test_config__the_first_principal_that_fits_decides(void **state)
 {
-    struct config *c = parse(*state, LEAST DOCTOR
-                             "principal app/desk { roles = {'sys|doctor'} }\n"
-                             "principal 'app/*' { roles = {'*'} purposes = {TREAT} }\n");
+    struct config *c = parse(*state, LEAST DOCTOR "principal app/desk { roles = {'sys|doctor'} }\n"
+                                                  "principal 'app/*' { roles = {'*'} purposes = {TREAT} }\n");
     const struct config_principal *desk = config_principal_find(c, "app/desk");
     assert_non_null(desk);
     assert_int_equal(desk->purposes.count, 0);
@@ -117,13 +116,12 @@ static void test_config__the_first_principal_that_fits_decides(void **state)
 
 static void test_config__dials_and_numbers_are_read(void **state)
 {
-    struct config *c = parse(*state, LEAST
-                             "dial clinic.example { address = '127.0.0.1:9000' }\n"
-                             "dial lab.example { address = '[::1]:9001' }\n"
-                             "limits { workers = 3 store_memory_mib = 64 }\n"
-                             "commit { linger_us = 0 cosign = off map_epoch_s = 1 }\n"
-                             "log { level = debug file = /var/log/c.log }\n"
-                             "disclosure { max_days = 0 }\n");
+    struct config *c = parse(*state, LEAST "dial clinic.example { address = '127.0.0.1:9000' }\n"
+                                           "dial lab.example { address = '[::1]:9001' }\n"
+                                           "limits { workers = 3 store_memory_mib = 64 }\n"
+                                           "commit { linger_us = 0 cosign = off map_epoch_s = 1 }\n"
+                                           "log { level = debug file = /var/log/c.log }\n"
+                                           "disclosure { max_days = 0 }\n");
     assert_int_equal(c->peer_address_count, 2);
     assert_string_equal(c->peer_addresses[1].domain, "lab.example");
     assert_string_equal(c->peer_addresses[1].address, "[::1]:9001");
@@ -140,7 +138,8 @@ static void test_config__dials_and_numbers_are_read(void **state)
 static void test_config__unknown_keys_are_refused_with_their_line(void **state)
 {
     refuse(*state, LEAST "colour = blue\n", "node.conf:10: no such option 'colour'");
-    refuse(*state, LEAST "\nlimits {\n  workers = 3\n  wrokers = 3\n}\n", "node.conf:13: no such option 'wrokers'");
+    refuse(*state, LEAST "\nlimits {\n  workers = 3\n  wrokers = 3\n}\n",
+           "node.conf:13: no such option 'wrokers'");
     refuse(*state, LEAST "role 'sys|x' {\n purpose TREAT {\n needs = role\n colour = 1 } }", "node.conf:13:");
     refuse(*state, LEAST "include('/etc/passwd')\n", "node.conf:10:");
 }

@@ -21,11 +21,25 @@ static const char *const WANTS[JUDGE_COUNT] = {
 
 /* design 8: the RPCs that change something on behalf of a user. */
 static const char *const WRITING[] = {
-    "Patients.Register",  "Patients.Update",   "Patients.Link",        "Patients.Unlink",
-    "Patients.Assign",    "Patients.Handover", "Records.Put",          "Records.PutStream",
-    "Records.Upload",     "Records.Prepare",   "Records.PutSigned",    "Records.Retract",
-    "Records.Merge",      "Records.Relabel",   "Consents.SetPolicy",   "Consents.BreakGlass",
-    "Reminders.Create",   "Reminders.Dismiss", "Consents.ReviewBreakGlass",
+    "Patients.Register",
+    "Patients.Update",
+    "Patients.Link",
+    "Patients.Unlink",
+    "Patients.Assign",
+    "Patients.Handover",
+    "Records.Put",
+    "Records.PutStream",
+    "Records.Upload",
+    "Records.Prepare",
+    "Records.PutSigned",
+    "Records.Retract",
+    "Records.Merge",
+    "Records.Relabel",
+    "Consents.SetPolicy",
+    "Consents.BreakGlass",
+    "Reminders.Create",
+    "Reminders.Dismiss",
+    "Consents.ReviewBreakGlass",
 };
 
 const char *judge_wants(enum judge_kind kind)
@@ -59,7 +73,7 @@ static bool one_of(const char *value, const char *const *list, size_t count)
     return false;
 }
 
-#define ONE_OF(value, ...)                                                                                   \
+#define ONE_OF(value, ...)                                                                                        \
     one_of((value), (const char *const[]){__VA_ARGS__}, COUNT(((const char *const[]){__VA_ARGS__})))
 
 static bool is_id(const char *value)
@@ -118,29 +132,48 @@ static bool is_principal(const char *value)
     if (!slash || !slash[1] || !printable(value, 255) || (star && star[1])) {
         return false;
     }
-    char kind[16] = "";
-    strncat(kind, value, MIN((size_t)(slash - value), sizeof kind - 1));
-    return ONE_OF(kind, "app", "auditor", "admin", "patient");
+    static const char *const kinds[] = {"app/", "auditor/", "admin/", "patient/"};
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        if (strncmp(value, kinds[i], strlen(kinds[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool judge(enum judge_kind kind, const char *value)
 {
     switch (kind) {
-    case JUDGE_FILE: return printable(value, 3000);
-    case JUDGE_ID: return is_id(value);
-    case JUDGE_DOMAIN: return is_domain(value);
-    case JUDGE_LISTEN: return is_address(value, 0);
-    case JUDGE_DIAL: return is_address(value, 1);
-    case JUDGE_LEVEL: return ONE_OF(value, "debug", "info", "warn", "error");
-    case JUDGE_ROLE: return is_role(value);
-    case JUDGE_ROLE_ANY: return strcmp(value, "*") == 0 || is_role(value);
-    case JUDGE_PURPOSE: return is_purpose(value);
-    case JUDGE_PURPOSE_ANY: return strcmp(value, "*") == 0 || is_purpose(value);
-    case JUDGE_NEEDS: return ONE_OF(value, "role", "assigned");
-    case JUDGE_RPC: return one_of(value, WRITING, COUNT(WRITING));
-    case JUDGE_PRINCIPAL: return is_principal(value);
-    case JUDGE_SWITCH: return ONE_OF(value, "on", "off");
-    case JUDGE_COUNT: break;
+    case JUDGE_FILE:
+        return printable(value, 3000);
+    case JUDGE_ID:
+        return is_id(value);
+    case JUDGE_DOMAIN:
+        return is_domain(value);
+    case JUDGE_LISTEN:
+        return is_address(value, 0);
+    case JUDGE_DIAL:
+        return is_address(value, 1);
+    case JUDGE_LEVEL:
+        return ONE_OF(value, "debug", "info", "warn", "error");
+    case JUDGE_ROLE:
+        return is_role(value);
+    case JUDGE_ROLE_ANY:
+        return strcmp(value, "*") == 0 || is_role(value);
+    case JUDGE_PURPOSE:
+        return is_purpose(value);
+    case JUDGE_PURPOSE_ANY:
+        return strcmp(value, "*") == 0 || is_purpose(value);
+    case JUDGE_NEEDS:
+        return ONE_OF(value, "role", "assigned");
+    case JUDGE_RPC:
+        return one_of(value, WRITING, COUNT(WRITING));
+    case JUDGE_PRINCIPAL:
+        return is_principal(value);
+    case JUDGE_SWITCH:
+        return ONE_OF(value, "on", "off");
+    case JUDGE_COUNT:
+        break;
     }
     return false;
 }

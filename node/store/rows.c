@@ -46,7 +46,8 @@ PRINTF_LIKE(2, 3) static void spoil(struct store_batch *batch, const char *forma
 }
 
 /* Checks before it writes, so that what is in the batch is always whole rows. */
-static void add(struct store_batch *batch, enum store_family family, bool put, struct bytes key, struct bytes value)
+static void add(struct store_batch *batch, enum store_family family, bool put, struct bytes key,
+                struct bytes value)
 {
     size_t room = STORE_BATCH_MAX - batch->rows.len;
     if ((unsigned)family >= FAMILY_COUNT) {

@@ -6,7 +6,8 @@
  * ever: no counters in memory, no state beside the rows.
  *
  * Every function may be called from any thread, except that one batch and one iterator belong to one
- * thread at a time. Reads see whole batches only. A batch that store_commit has taken survives kill and power loss. */
+ * thread at a time. Reads see whole batches only. A batch that store_commit has taken survives kill and power
+ * loss. */
 #pragma once
 
 #include "proto/base/arena.h"
@@ -34,11 +35,7 @@ enum store_family {
     FAMILY_COUNT
 };
 
-enum {
-    STORE_KEY_MAX = 1024,
-    STORE_VALUE_MAX = 32 << 20,
-    STORE_BATCH_MAX = 128 << 20
-};
+enum { STORE_KEY_MAX = 1024, STORE_VALUE_MAX = 32 << 20, STORE_BATCH_MAX = 128 << 20 };
 
 struct store_options {
     const char *folder;      /* the store's own: absent, empty, or made by store_open earlier */

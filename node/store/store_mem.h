@@ -1,7 +1,8 @@
 /* node/store/store_mem.h - the store's in-memory twin: the same port, and a disk that can lose power.
  *
- * A `struct store_disk` is what is left when the process is gone. Give it to store_open; close and open again and the
- * rows are there. The twin keeps rows in an immutable tree, so that a snapshot, a clone and a crash cost nothing.
+ * A `struct store_disk` is what is left when the process is gone. Give it to store_open; close and open again and
+ * the rows are there. The twin keeps rows in an immutable tree, so that a snapshot, a clone and a crash cost
+ * nothing.
  *
  * Three ways to test what a power cut does:
  *   - store_disk_crash between commits: what was committed is there again after store_open.

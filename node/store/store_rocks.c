@@ -1,8 +1,8 @@
 /* The store on disk: RocksDB through its C API, and the only file that includes it.
  *
- * <folder>/FORMAT says what the folder is; <folder>/rows is RocksDB's. FORMAT is "making" until the first opening is
- * complete, so that a kill in between is finished next time, while a finished store that lost files is never made
- * anew in silence. */
+ * <folder>/FORMAT says what the folder is; <folder>/rows is RocksDB's. FORMAT is "making" until the first opening
+ * is complete, so that a kill in between is finished next time, while a finished store that lost files is never
+ * made anew in silence. */
 #include <rocksdb/c.h>
 
 #include <dirent.h>
@@ -233,9 +233,9 @@ static void family_options(struct store *store)
 static bool open_rows(struct store *store, struct err *err)
 {
     char *message = NULL;
-    store->db = rocksdb_open_column_families(store->base, store->rows, FAMILIES, FAMILY_NAME,
-                                             (const rocksdb_options_t *const *)store->options, store->family,
-                                             &message);
+    store->db =
+        rocksdb_open_column_families(store->base, store->rows, FAMILIES, FAMILY_NAME,
+                                     (const rocksdb_options_t *const *)store->options, store->family, &message);
     if (message) {
         store->db = NULL;
         return raise_rocks(message, err);
@@ -348,9 +348,9 @@ static bool get_pinned(struct store *store, const struct store_snapshot *at, enu
                        struct bytes key, rocksdb_pinnableslice_t **out, struct err *err)
 {
     char *message = NULL;
-    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(store->db, at ? at->reads : store->reads,
-                                                           family_of(store, family), (const char *)key.data,
-                                                           key.len, &message);
+    rocksdb_pinnableslice_t *slice =
+        rocksdb_get_pinned_cf(store->db, at ? at->reads : store->reads, family_of(store, family),
+                              (const char *)key.data, key.len, &message);
     if (message) {
         return raise_rocks(message, err) || err_wrap(err, "store read");
     }
@@ -475,7 +475,7 @@ bool store_compact(struct store *store, enum store_family family, const struct s
         return raise_rocks(message, err) || err_wrap(err, "store compact");
     }
     rocksdb_compactoptions_t *how = rocksdb_compactoptions_create();
-    rocksdb_compactoptions_set_bottommost_level_compaction(how, 2);      /* kForce: also files that look settled */
+    rocksdb_compactoptions_set_bottommost_level_compaction(how, 2); /* kForce: also files that look settled */
     rocksdb_compact_range_cf_opt(store->db, family_of(store, family), how,
                                  bounds.lower_len ? (const char *)bounds.lower : NULL, bounds.lower_len,
                                  bounds.bounded ? (const char *)bounds.upper : NULL, bounds.upper_len);

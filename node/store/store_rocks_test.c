@@ -269,7 +269,7 @@ static void test_store_rocks__I32_compaction_takes_deleted_keys_out_of_the_table
     store_fixture_delete(f, FAMILY_KEY, "p1");
     assert_ok(store_compact(f->store, FAMILY_KEY, &span, &err));
     store_fixture_reopen(f);
-    store_fixture_reopen(f);                 /* the write-ahead log of both rows is gone by now */
+    store_fixture_reopen(f); /* the write-ahead log of both rows is gone by now */
     assert_false(any_file_has(rows, BYTES_LIT("key to be destroyed")));
     assert_true(any_file_has(rows, BYTES_LIT("key that stays here")));
 }

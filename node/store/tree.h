@@ -15,8 +15,8 @@ void tree_drop(struct tree *tree);
 struct tree *tree_put(struct tree *tree, struct bytes key, struct bytes value);
 struct tree *tree_delete(struct tree *tree, struct bytes key);
 
-/* The row at `key`; the first at or behind it (behind it, if `strict`); the last before it (of all, if `key` is NULL).
- * NULL if there is none. A row lives as long as the tree. */
+/* The row at `key`; the first at or behind it (behind it, if `strict`); the last before it (of all, if `key` is
+ * NULL). NULL if there is none. A row lives as long as the tree. */
 const struct tree *tree_find(const struct tree *tree, struct bytes key);
 const struct tree *tree_from(const struct tree *tree, struct bytes key, bool strict);
 const struct tree *tree_before(const struct tree *tree, const struct bytes *key);

@@ -1,18 +1,18 @@
 /* node/world/world.h - the world a node lives in: time, chance, timers, workers, locks.
  *
- * A port, and the only door to threads, clocks and timers for everything under node/. Code depends on //node/world;
- * the daemon links //node/world:real, the simulator //tests/lib:world_sim, where the same node runs on one
- * thread, from a seed.
+ * A port, and the only door to threads, clocks and timers for everything under node/. Code depends on
+ * //node/world; the daemon links //node/world:real, the simulator //tests/lib:world_sim, where the same node runs
+ * on one thread, from a seed.
  *
  * How code runs. Work is done by *tasks* on *lanes*. A lane is a queue served by its own workers; with
- * one worker its tasks run one at a time, in the order of submission. A task may block: on a lock, on an event, in the
- * store. The one rule that keeps it free of deadlock: a task waits only for what *other* lanes do, and lanes form an
- * order (service and peer -> commit). Threads that are not ours (gRPC's) may call everything here too.
+ * one worker its tasks run one at a time, in the order of submission. A task may block: on a lock, on an event, in
+ * the store. The one rule that keeps it free of deadlock: a task waits only for what *other* lanes do, and lanes
+ * form an order (service and peer -> commit). Threads that are not ours (gRPC's) may call everything here too.
  *
- * In the simulator every task has a stack of its own and one runs at a time: a task that waits, or is about to take a
- * lock, may let another one go on; which one, the seed decides. Nothing else moves between two calls into this header,
- * time only when the test says so (world_sim_advance), timers fire in order of time. If every task waits for
- * another one the simulator says so and stops: that is a deadlock in production too.
+ * In the simulator every task has a stack of its own and one runs at a time: a task that waits, or is about to
+ * take a lock, may let another one go on; which one, the seed decides. Nothing else moves between two calls into
+ * this header, time only when the test says so (world_sim_advance), timers fire in order of time. If every task
+ * waits for another one the simulator says so and stops: that is a deadlock in production too.
  *
  * What is allocated here is small and fixed: running out of memory ends the process. */
 #pragma once
@@ -75,16 +75,16 @@ static inline uint64_t hlc_ms(uint64_t hlc)
 /* world_hlc returns a stamp greater than any returned, seen or restored before. */
 uint64_t world_hlc(struct world *world);
 
-/* world_hlc_see moves the clock past a peer's stamp. ERR_RANGE: it is over 5 minutes ahead of ours, and the clock is
- * left alone (whoever sent it is quarantined, others' clocks are safe). */
+/* world_hlc_see moves the clock past a peer's stamp. ERR_RANGE: it is over 5 minutes ahead of ours, and the clock
+ * is left alone (whoever sent it is quarantined, others' clocks are safe). */
 NODISCARD bool world_hlc_see(struct world *world, uint64_t remote, struct err *err);
 
 /* world_hlc_restore at start: the highest stamp in the store. Believed without a bound. */
 void world_hlc_restore(struct world *world, uint64_t persisted);
 
 /* The security clock (design 5): a permit needs all of [lo, hi] inside its period, a deny any of it.
- * lo = wall clock - clock_error_ms; hi = the highest of wall clock, own stamps and witnesses' time, so that a clock
- * set back revives nothing. */
+ * lo = wall clock - clock_error_ms; hi = the highest of wall clock, own stamps and witnesses' time, so that a
+ * clock set back revives nothing. */
 struct world_interval {
     uint64_t lo_ms, hi_ms;
 };
@@ -96,8 +96,8 @@ void world_witnessed(struct world *world, uint64_t ms);
 
 /* ---- Lanes and tasks ------------------------------------------------------------------------------------ */
 
-/* world_lane_open begins a lane of `workers` (>= 1). `name` is a literal of up to 15 bytes, for threads and traces.
- * ERR_UNAVAILABLE: no thread. */
+/* world_lane_open begins a lane of `workers` (>= 1). `name` is a literal of up to 15 bytes, for threads and
+ * traces. ERR_UNAVAILABLE: no thread. */
 NODISCARD bool world_lane_open(struct world *world, const char *name, unsigned workers, struct world_lane **out,
                                struct err *err);
 
@@ -115,8 +115,8 @@ size_t world_lane_queued(struct world_lane *lane);
 /* world_timer_start submits the task to the lane after `delay_ms`, once. Returns the timer's id, never 0. */
 uint64_t world_timer_start(struct world_lane *lane, uint64_t delay_ms, world_task_fn fn, void *arg);
 
-/* world_timer_stop returns true if the task will now never run; false if it was submitted already (or the id is 0 or
- * old): then it has run, runs, or will. Stop a lane's timers before you close it. */
+/* world_timer_stop returns true if the task will now never run; false if it was submitted already (or the id is 0
+ * or old): then it has run, runs, or will. Stop a lane's timers before you close it. */
 bool world_timer_stop(struct world *world, uint64_t timer);
 
 /* ---- Locks and events ----------------------------------------------------------------------------------- */
@@ -140,7 +140,7 @@ static inline struct world_lock *world_lock_taken(struct world_lock *lock)
 }
 
 /* AUTO_LOCKED(name, lock): takes the lock until the scope ends. */
-#define AUTO_LOCKED(name, lock_)                                                                             \
+#define AUTO_LOCKED(name, lock_)                                                                                  \
     __attribute__((cleanup(world_lock_give_scope), unused)) struct world_lock *name = world_lock_taken(lock_)
 
 /* An event is where tasks wait for a change of what `lock` guards:
@@ -150,8 +150,8 @@ static inline struct world_lock *world_lock_taken(struct world_lock *lock)
  *     ...
  *     world_lock_give(lock);
  *
- * Whoever makes the change holds the lock and calls world_event_signal, which wakes everyone who waits. Always in a
- * loop: a wait may end early. */
+ * Whoever makes the change holds the lock and calls world_event_signal, which wakes everyone who waits. Always in
+ * a loop: a wait may end early. */
 struct world_event *world_event_new(struct world *world);
 void world_event_free(struct world_event *event);
 void world_event_wait(struct world_event *event, struct world_lock *lock);

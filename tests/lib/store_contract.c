@@ -267,13 +267,18 @@ static void test_store__a_prefix_of_all_ones_has_an_end(void **state)
 {
     struct store_fixture *f = *state;
     store_fixture_put(f, FAMILY_INDEX, "\xff", "");
-    store_fixture_put(f, FAMILY_INDEX, "\xff\xff" "a", "");
+    store_fixture_put(f, FAMILY_INDEX,
+                      "\xff\xff"
+                      "a",
+                      "");
     store_fixture_put(f, FAMILY_INDEX, "x\xff", "");
     store_fixture_put(f, FAMILY_INDEX, "y", "");
-    assert_string_equal(keys_of(f, NULL, (struct store_span){.prefix = BYTES_LIT("\xff\xff")}), "\xff\xff" "a ");
+    assert_string_equal(keys_of(f, NULL, (struct store_span){.prefix = BYTES_LIT("\xff\xff")}), "\xff\xff"
+                                                                                                "a ");
     assert_string_equal(keys_of(f, NULL, (struct store_span){.prefix = BYTES_LIT("x\xff")}), "x\xff ");
     struct store_span back = {.prefix = BYTES_LIT("\xff"), .backwards = true};
-    assert_string_equal(keys_of(f, NULL, back), "\xff\xff" "a \xff ");
+    assert_string_equal(keys_of(f, NULL, back), "\xff\xff"
+                                                "a \xff ");
 }
 
 static void test_store__a_snapshot_does_not_move(void **state)

@@ -237,14 +237,10 @@ int world_contract_run(const char *name, const struct world_place *use)
     place = use;
 #define RULE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        RULE(test_world__a_lane_of_one_runs_tasks_in_order),
-        RULE(test_world__a_lock_keeps_tasks_apart),
-        RULE(test_world__a_signal_wakes_everyone_who_waits),
-        RULE(test_world__a_wait_ends_at_its_time),
-        RULE(test_world__a_task_may_wait_for_time),
-        RULE(test_world__timers_fire_once_and_in_order),
-        RULE(test_world__a_stopped_timer_never_fires),
-        RULE(test_world__closing_a_lane_runs_what_is_queued),
+        RULE(test_world__a_lane_of_one_runs_tasks_in_order), RULE(test_world__a_lock_keeps_tasks_apart),
+        RULE(test_world__a_signal_wakes_everyone_who_waits), RULE(test_world__a_wait_ends_at_its_time),
+        RULE(test_world__a_task_may_wait_for_time),          RULE(test_world__timers_fire_once_and_in_order),
+        RULE(test_world__a_stopped_timer_never_fires),       RULE(test_world__closing_a_lane_runs_what_is_queued),
         RULE(test_world__stamps_increase_and_chance_varies),
     };
 #undef RULE

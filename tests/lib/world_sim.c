@@ -379,8 +379,8 @@ static bool fiber_wait(struct world_sim *sim, const void *what, uint64_t until_m
     struct fiber *fiber = sim->current;
     fiber->waits_for = what;
     fiber->timed_out = false;
-    uint64_t timer = until_ms == UINT64_MAX
-                         ? 0 : timer_add(sim, (struct timer){.due_ms = until_ms, .fiber = fiber});
+    uint64_t timer =
+        until_ms == UINT64_MAX ? 0 : timer_add(sim, (struct timer){.due_ms = until_ms, .fiber = fiber});
     leave(sim, fiber);
     timer_free(timer_take(sim, timer));
     return !fiber->timed_out;
@@ -640,8 +640,8 @@ uint64_t world_timer_start(struct world_lane *lane, uint64_t delay_ms, world_tas
     if (lane->world->killed) {
         return ++sim->ids;
     }
-    return timer_add(sim, (struct timer){
-                              .due_ms = sim->mono_ms + delay_ms, .lane = lane, .task = task_new(fn, arg)});
+    return timer_add(sim,
+                     (struct timer){.due_ms = sim->mono_ms + delay_ms, .lane = lane, .task = task_new(fn, arg)});
 }
 
 bool world_timer_stop(struct world *world, uint64_t id)

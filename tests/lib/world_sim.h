@@ -4,7 +4,8 @@
  * world` of it, with its own clock and its own stream of random bytes, and calls nothing but world.h.
  *
  * Equal seeds and equal calls give equal runs. The test's own code is the *driver*, outside of any task. It may
- * call world.h too: when it waits, tasks run, and time passes as far as needed, until it need not wait any more. */
+ * call world.h too: when it waits, tasks run, and time passes as far as needed, until it need not wait any more.
+ */
 #pragma once
 
 #include "node/world/world.h"
@@ -40,9 +41,9 @@ uint64_t world_sim_choose(struct world_sim *sim, uint64_t bound);
 /* world_sim_set_skew sets the node's wall clock off by `skew_ms`, forward or back. Monotonic time goes on. */
 void world_sim_set_skew(struct world *world, int64_t skew_ms);
 
-/* world_sim_kill ends a node as SIGKILL does: its tasks, waits and timers are gone and never go on. Called by one of its
- * own tasks it does not return. The driver may still free the world's locks and events, and close its lanes and the
- * world; waits and submissions do nothing there. What the dead tasks had allocated is lost. */
+/* world_sim_kill ends a node as SIGKILL does: its tasks, waits and timers are gone and never go on. Called by one
+ * of its own tasks it does not return. The driver may still free the world's locks and events, and close its lanes
+ * and the world; waits and submissions do nothing there. What the dead tasks had allocated is lost. */
 void world_sim_kill(struct world *world);
 
 /* world_sim_killed tells whether it was killed, or ended itself by world_fatal; then *why says why. */

@@ -53,6 +53,7 @@ DOORS = [
     ("zstd", ["proto/content"], "use proto/content"),
     ("zdict", ["proto/content"], "use proto/content"),
     ("jansson", ["proto/json", "node", "client", "tests"], "read JSON in node or client"),
+    ("confuse", ["node/config"], "read the configuration in node/config"),
     ("cmocka", ["tests/lib"], "include tests/lib/test.h"),
     ("protobuf-c/", ["proto", "replication", "node", "client", "tests"], "use proto/chartmesh/v1"),
     ("pthread", ["node/world", "proto/rpc", "client", "tests"], "threads belong to node/world"),
