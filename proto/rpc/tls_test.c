@@ -1,0 +1,347 @@
+/* Who gets in, and as whom. */
+#include "proto/rpc/rpc.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "proto/chartmesh/v1/common.pb-c.h"
+#include "proto/rpc/fixture.h"
+#include "proto/rpc/health.pb-c.h"
+
+#define REASON(name) CHARTMESH__V1__ERROR_REASON__ERROR_REASON_##name
+#define SECOND_ID "spiffe://00112233445566778899aabbccddeeff/st-anna.example/app/lab"
+
+static atomic_int handled;
+
+static bool echo(struct rpc_call *call, void *ctx, const ProtobufCMessage *message, ProtobufCMessage *out,
+                 struct err *err)
+{
+    (void)call;
+    (void)ctx;
+    (void)err;
+    handled++;
+    ((chunk_type *)out)->index = ((const chunk_type *)message)->index;
+    ((chunk_type *)out)->coded = ((const chunk_type *)message)->coded;
+    return true;
+}
+
+static bool who(struct rpc_call *call, void *ctx, const ProtobufCMessage *message, ProtobufCMessage *out,
+                struct err *err)
+{
+    (void)ctx;
+    (void)message;
+    (void)err;
+    const char *spiffe = rpc_call_peer(call)->spiffe;
+    ((chunk_type *)out)->coded = (ProtobufCBinaryData){strlen(spiffe), (uint8_t *)spiffe};
+    ((chunk_type *)out)->version = (ProtobufCBinaryData){HASH_LEN, (uint8_t *)rpc_call_peer(call)->pin.bytes};
+    return true;
+}
+
+static const struct rpc_method methods[] = {
+    {.path = "/test.T/Work", .kind = RPC_UNARY, .lane = RPC_WORK, .run = echo, .in = CHUNK, .out = CHUNK},
+    {.path = "/test.T/Closed", .kind = RPC_UNARY, .lane = RPC_WORK, .run = echo, .in = CHUNK, .out = CHUNK},
+    {.path = "/test.T/Who", .kind = RPC_UNARY, .lane = RPC_INLINE, .run = who, .in = CHUNK, .out = CHUNK},
+};
+static const struct rpc_service service = {methods, COUNT(methods), NULL};
+
+static struct hash pinned;       /* the one key that the gate of a server by pins knows */
+
+static bool gate(void *ctx, struct rpc_call *call, struct err *err)
+{
+    (void)ctx;
+    if (!hash_is_zero(&pinned)) {
+        return hash_equal(&rpc_call_peer(call)->pin, &pinned) ||
+               err_raise_reason(err, ERR_DENIED, REASON(FOREIGN_CERTIFICATE), "no such peer");
+    }
+    return strcmp(rpc_call_path(call), "/test.T/Closed") != 0 ||
+           err_raise_reason(err, ERR_DENIED, REASON(NOT_PERMITTED), "not for you");
+}
+
+static int begin(void **state)
+{
+    *state = fixture_begin(&service, 1, &(struct rpc_server_config){.authorize = gate});
+    return 0;
+}
+
+static int end(void **state)
+{
+    fixture_end(*state);
+    return 0;
+}
+
+static bool call_once(struct rpc_channel *channel, const char *path, struct err *err)
+{
+    const chunk_type *reply;
+    AUTO_ARENA(arena, 1 << 20);
+    bool ok = fixture_call(channel, path, 1, BYTES_LIT("x"), NULL, &arena, &reply, err);
+    return ok;
+}
+
+/* One call over a channel of its own. */
+static bool call_as(struct fixture *f, const struct rpc_server *server, const struct cert_pair *pair,
+                    const char *path, struct err *err)
+{
+    struct rpc_channel *channel = fixture_dial(f, server, pair);
+    bool ok = call_once(channel, path, err);
+    rpc_channel_close(channel);
+    return ok;
+}
+
+static void test_rpc__the_caller_is_its_spiffe_id_and_its_key(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    const chunk_type *reply;
+    struct hash pin;
+    AUTO_ARENA(arena, 1 << 20);
+    assert_ok(cert_pin(bytes_str(f->client_cert.certificate), &pin, &err));
+    for (int i = 0; i < 2; i++) {            /* the second time from the cache */
+        assert_ok(fixture_call(f->channel, "/test.T/Who", 0, BYTES_NONE, NULL, &arena, &reply, &err));
+        assert_bytes_equal(BYTES(reply->coded.data, reply->coded.len), BYTES_LIT(CLIENT_ID));
+        assert_bytes_equal(BYTES(reply->version.data, reply->version.len), BYTES_OF(pin));
+    }
+}
+
+static void test_rpc__a_certificate_without_a_spiffe_id_is_nobody(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct cert_pair plain = fixture_leaf(f, &f->ca, NULL, "node.test");
+    int before = handled;
+    assert_err(ERR_UNAUTHENTICATED, call_as(f, f->server, &plain, "/test.T/Work", &err));
+    assert_int_equal(err.reason, REASON(NO_CERTIFICATE));
+    assert_err(ERR_UNAUTHENTICATED, call_as(f, f->server, &plain, "/test.T/Nothing", &err));
+    assert_int_equal(handled, before);
+}
+
+static void test_rpc__a_foreign_certificate_does_not_get_in(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    int before = handled;
+    assert_err(ERR_UNAVAILABLE, call_as(f, f->server, &f->foreign_cert, "/test.T/Work", &err));
+    assert_int_equal(handled, before);
+}
+
+static bool dial_with(struct fixture *f, struct rpc_channel_config config, struct err *err)
+{
+    struct rpc_channel *channel;
+    config.target = f->target;
+    config.tls.chain_pem = f->client_cert.certificate;
+    config.tls.key_pem = f->client_cert.key;
+    config.tls.roots_pem = config.tls.roots_pem ? config.tls.roots_pem : f->ca.certificate;
+    if (!rpc_channel_open(f->rpc, &config, &channel, err)) {
+        return false;
+    }
+    bool ok = call_once(channel, "/test.T/Work", err);
+    rpc_channel_close(channel);
+    return ok;
+}
+
+static void test_rpc__a_client_calls_nobody_but_the_server_it_means(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct hash pins[2] = {{{1}}};
+    assert_ok(cert_pin(bytes_str(f->server_cert.certificate), &pins[1], &err));
+    int before = handled;
+    struct rpc_channel_config config = {.server_name = "node.test", .spki_pin = fixture_pin};
+
+    config.tls.roots_pem = f->foreign_ca.certificate;
+    assert_err(ERR_UNAVAILABLE, dial_with(f, config, &err));
+    config.tls.roots_pem = NULL;
+    config.server_name = "other.test";
+    assert_err(ERR_UNAVAILABLE, dial_with(f, config, &err));
+    config.server_name = "node.test";
+    config.pins = pins;
+    config.pin_count = 1;
+    assert_err(ERR_UNAVAILABLE, dial_with(f, config, &err));
+    assert_int_equal(handled, before);
+    config.pin_count = 2;
+    assert_ok(dial_with(f, config, &err));
+    config.spki_pin = NULL;
+    assert_err(ERR_INVALID, dial_with(f, config, &err));
+}
+
+static bool check_health(struct rpc_channel *channel, struct err *err)
+{
+    const ProtobufCMessage *reply;
+    Grpc__Health__V1__HealthCheckRequest request = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
+    AUTO_ARENA(arena, 1 << 16);
+    return rpc_unary(channel, "/grpc.health.v1.Health/Check", &request.base,
+                     &grpc__health__v1__health_check_response__descriptor, NULL, &arena, &reply, err);
+}
+
+static void test_rpc__the_gate_is_asked_before_the_handler(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    int before = handled;
+    assert_err(ERR_DENIED, call_once(f->channel, "/test.T/Closed", &err));
+    assert_int_equal(err.reason, REASON(NOT_PERMITTED));
+    assert_int_equal(handled, before);
+    assert_ok(call_once(f->channel, "/test.T/Work", &err));
+    assert_ok(check_health(f->channel, &err));
+}
+
+static void test_rpc__a_server_for_peers_knows_keys_and_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct cert_pair peer = fixture_leaf(f, &f->ca, NULL, "other.test");
+    struct rpc_server *server =
+        fixture_server(f, &service, 1, &(struct rpc_server_config){.by_pin = true, .authorize = gate});
+    assert_ok(cert_pin(bytes_str(peer.certificate), &pinned, &err));
+    int before = handled;
+    assert_ok(call_as(f, server, &peer, "/test.T/Work", &err));
+    assert_err(ERR_DENIED, call_as(f, server, &f->client_cert, "/test.T/Work", &err));
+    assert_int_equal(err.reason, REASON(FOREIGN_CERTIFICATE));
+    assert_err(ERR_UNAVAILABLE, call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
+    assert_int_equal(handled, before + 1);
+    struct rpc_channel *stranger = fixture_dial(f, server, &f->client_cert);
+    assert_err(ERR_DENIED, check_health(stranger, &err));
+    rpc_channel_close(stranger);
+    rpc_server_close(server);
+    pinned = (struct hash){0};
+}
+
+static void test_rpc__new_certificates_count_from_the_next_handshake(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct rpc_server *server = fixture_server(f, &service, 1, NULL);
+    struct rpc_channel *old = fixture_dial(f, server, &f->client_cert);
+    assert_ok(call_once(old, "/test.T/Work", &err));
+
+    struct cert_pair second = fixture_leaf(f, &f->ca, NULL, "node.test");
+    const char *roots = f->foreign_ca.certificate;
+    assert_ok(rpc_server_reload(server, &(struct rpc_tls){roots, second.certificate, second.key}, &err));
+    assert_ok(call_once(old, "/test.T/Work", &err));
+    assert_err(ERR_UNAVAILABLE, call_as(f, server, &f->client_cert, "/test.T/Work", &err));
+    assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
+
+    /* A set that cannot be used changes nothing: here a key of another certificate, and no PEM at all. */
+    assert_ok(rpc_server_reload(server, &(struct rpc_tls){f->ca.certificate, f->server_cert.certificate, second.key},
+                                &err));
+    assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
+    assert_err(ERR_INVALID, rpc_server_reload(server, &(struct rpc_tls){roots, "junk", second.key}, &err));
+    assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
+    rpc_channel_close(old);
+    rpc_server_close(server);
+}
+
+/* ---- with the tools of others ---- */
+
+static void put_file(const char *folder, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static char *get_file(struct fixture *f, const char *folder, const char *name)
+{
+    struct err err;
+    char path[256], *text;
+    uint8_t data[16384];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t len = fread(data, 1, sizeof data, file);
+    fclose(file);
+    assert_ok(arena_string(&f->arena, BYTES(data, len), &text, &err));
+    return text;
+}
+
+static const char *make_folder(struct fixture *f, char *folder)
+{
+    snprintf(folder, 64, "/tmp/rpc_test.XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    put_file(folder, "ca.pem", f->ca.certificate);
+    put_file(folder, "cakey.pem", f->ca.key);
+    put_file(folder, "cert.pem", f->client_cert.certificate);
+    put_file(folder, "key.pem", f->client_cert.key);
+    return folder;
+}
+
+static void drop_folder(const char *folder)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* cert_make gives one URI at most, so the openssl program has to make the odd one. */
+static void test_rpc__a_certificate_with_two_uris_is_nobody(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    char folder[64], command[1024];
+    make_folder(f, folder);
+    snprintf(command, sizeof command,
+             "openssl req -x509 -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s/two.key "
+             "-out %s/two.pem -CA %s/ca.pem -CAkey %s/cakey.pem -subj /CN=two -days 1 -addext extendedKeyUsage=clientAuth "
+             "-addext subjectAltName=URI:" CLIENT_ID ",URI:" SECOND_ID " 2>/dev/null",
+             folder, folder, folder, folder);
+    assert_int_equal(system(command), 0);
+    struct cert_pair two = {get_file(f, folder, "two.pem"), get_file(f, folder, "two.key")};
+    drop_folder(folder);
+    assert_err(ERR_UNAUTHENTICATED, call_as(f, f->server, &two, "/test.T/Work", &err));
+    assert_int_equal(err.reason, REASON(NO_CERTIFICATE));
+}
+
+static void foreign(struct fixture *f, const char *folder, const char *mode, const char *expected)
+{
+    char command[512], word[64] = "";
+    snprintf(command, sizeof command, "python3 proto/rpc/foreign_client.py %s %s %s 2>/dev/null", mode, f->target, folder);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    if (fscanf(pipe, "%63s", word) != 1) {
+        word[0] = 0;
+    }
+    pclose(pipe);
+    if (strcmp(word, expected) != 0) {
+        fail_msg("foreign client, %s: '%s' instead of '%s'", mode, word, expected);
+    }
+}
+
+static void test_rpc__another_stack_is_held_to_the_same_rules(void **state)
+{
+    struct fixture *f = *state;
+    char folder[64];
+    if (system("python3 -c 'import grpc' 2>/dev/null") != 0) {
+        print_message("python3-grpcio is not installed: skipped\n");
+        skip();
+    }
+    make_folder(f, folder);
+    foreign(f, folder, "call", "OK");
+    foreign(f, folder, "garbage", "INVALID_ARGUMENT");
+    foreign(f, folder, "gzip", "UNIMPLEMENTED");
+    foreign(f, folder, "nobody", "UNAVAILABLE");
+    foreign(f, folder, "tls13", "accepted");
+    foreign(f, folder, "tls12", "refused");
+    drop_folder(folder);
+}
+
+#define T(name) cmocka_unit_test(test_rpc__##name)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(the_caller_is_its_spiffe_id_and_its_key),
+        T(a_certificate_without_a_spiffe_id_is_nobody),
+        T(a_foreign_certificate_does_not_get_in),
+        T(a_client_calls_nobody_but_the_server_it_means),
+        T(the_gate_is_asked_before_the_handler),
+        T(a_server_for_peers_knows_keys_and_nothing_else),
+        T(new_certificates_count_from_the_next_handshake),
+        T(a_certificate_with_two_uris_is_nobody),
+        T(another_stack_is_held_to_the_same_rules),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
