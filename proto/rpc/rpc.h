@@ -238,7 +238,8 @@ NODISCARD bool rpc_send(struct rpc_call *call, const ProtobufCMessage *message, 
 
 /* The callbacks of one stream: on its lane, one at a time, in order; `closed` is needed and comes last, exactly
  * once. A message lives until the callback returns; the next is read after that. NULL callbacks are skipped;
- * `ended` NULL: a server closes the stream with OK. */
+ * `ended` comes on servers only, and when it is NULL the stream is closed with OK; on a client the server's end is
+ * `closed`. */
 struct rpc_events {
     void (*message)(struct rpc_call *stream, void *arg, const ProtobufCMessage *message);
     void (*ended)(struct rpc_call *stream, void *arg);      /* the other side has ended its sending */
@@ -331,8 +332,7 @@ void rpc_cancel(struct rpc_call *call);
 /* rpc_call_free cancels a call that is not over, and frees it. Clients only; NULL is fine. */
 void rpc_call_free(struct rpc_call *call);
 
-/* rpc_stream_dial begins a call as a stream by events: `message`, `ended`, `closed` as on a server. On failure
- * no callback comes. When it succeeds, `closed` comes exactly once, with the server's status; *out is valid
+/* rpc_stream_dial begins a call as a stream by events. On failure no callback comes. When it succeeds, `closed` comes exactly once, with the server's status; *out is valid
  * until then. */
 NODISCARD bool rpc_stream_dial(struct rpc_channel *channel, const char *path,
                                const ProtobufCMessageDescriptor *out, const struct rpc_options *options,

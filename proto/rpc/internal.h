@@ -1,0 +1,294 @@
+/* proto/rpc/internal.h - what the files of this folder share. The public side is rpc.h.
+ *
+ * References. A call has one for its owner (the handler's run, the client's user, or the stream until `closed`)
+ * and one for each batch in gRPC's hands; the last one out frees it, and only there is grpc_call_unref.
+ *
+ * Locks, outer to inner: server->lock, call->lock, lane->lock. No callback of a user runs under any. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
+
+#include "proto/chartmesh/v1/common.pb-c.h"
+#include "proto/rpc/rpc.h"
+
+#define REASON(name) CHARTMESH__V1__ERROR_REASON__ERROR_REASON_##name
+
+enum {
+    MESSAGE_MAX = 2 << 20,
+    CALL_MEMORY_MAX = 8 << 20,
+    QUEUE_MAX = 1 << 20,
+    TRAILERS_MAX = 8,
+};
+
+/* ---- runtime.c ---- */
+
+struct tag {                     /* what a completion queue gives back */
+    void (*done)(void *arg, bool ok);
+    void *arg;
+};
+
+struct task {
+    struct task *next;
+    void (*run)(void *arg);
+    void *arg;
+};
+
+struct lane {
+    pthread_mutex_t lock;
+    pthread_cond_t filled;
+    struct task *first, *last;
+    unsigned waiting, limit, thread_count;
+    pthread_t *threads;
+    bool stop;
+};
+
+struct rpc {
+    struct rpc_config config;
+    grpc_completion_queue *queue;
+    grpc_resource_quota *quota;
+    pthread_t poller;
+    struct lane lanes[2];        /* by enum rpc_lane */
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    unsigned calls;              /* not freed yet, of every server and channel */
+    struct rpc_server *servers;
+    uint64_t boot;               /* random: request ids of two runs differ */
+    _Atomic uint64_t drawn;
+};
+
+/* lane_push queues a task; false when the lane is full, unless `must`. RPC_INLINE runs it at once. */
+bool lane_push(struct rpc *rpc, enum rpc_lane lane, struct task *task, bool must);
+bool lane_full(struct rpc *rpc, enum rpc_lane lane);
+
+/* on_poller: this thread must not wait. */
+bool on_poller(const struct rpc *rpc);
+
+/* ---- call.c ---- */
+
+enum phase {                     /* who gets what a server's call reads */
+    PHASE_REQUEST,               /* the runtime: the request before the handler runs */
+    PHASE_BLOCKING,              /* rpc_recv */
+    PHASE_OPENING,               /* nobody: rpc_open_fn is running */
+    PHASE_EVENTS,                /* stream.c */
+};
+
+struct out {                     /* a message that waits to be sent */
+    struct out *next;
+    grpc_byte_buffer *buffer;
+    size_t len;
+};
+
+struct stream {
+    const struct rpc_events *events;
+    void *arg;
+    struct out *first, *last;
+    size_t queued, queue_max;
+    enum rpc_lane lane;
+    bool paused, refused, closing, end_sent, delivering, running;
+    bool ended_given, room_due, closed_given;
+    struct err why;              /* of rpc_stream_close */
+};
+
+struct rpc_call {
+    struct rpc *rpc;
+    struct rpc_server *server;   /* one of these two is set */
+    struct rpc_channel *channel;
+    struct rpc_call *next, *prev;              /* server->live */
+    const struct rpc_method *method;           /* NULL: a client's call, or an unknown method */
+    void *ctx;
+    const ProtobufCMessageDescriptor *receives;
+    grpc_call *wire;
+    const char *path, *request_id;
+    struct rpc_identity peer;
+    atomic_uint refs;
+    struct tag arrival, head, close, read, write, finish, wake;
+    struct task task;
+    grpc_call_details details;
+    grpc_metadata_array metadata;              /* server: the request's */
+    grpc_metadata trailers[TRAILERS_MAX];
+    size_t trailer_count;
+    gpr_timespec arrived, deadline;            /* monotonic */
+    size_t message_max;
+    struct arena arena, message_arena;
+    atomic_bool cancelled;
+
+    pthread_mutex_t lock;        /* of everything below */
+    pthread_cond_t moved;
+    enum phase phase;
+    bool head_sent, reading, writing, finishing, over, read_over, timed_out, own_cancel, half_closed;
+    bool read_ok, write_ok;
+    grpc_byte_buffer *arriving;  /* gRPC's until the read's tag comes */
+    grpc_byte_buffer *in, *out;
+    int close_cancelled;
+    gpr_timespec close_by;       /* of a stream that is being closed */
+    struct stream stream;
+    struct err outcome;          /* server: the status sent or why none could be */
+    uint64_t bytes_in, bytes_out;
+
+    grpc_metadata_array head_in, trailers_in;  /* client */
+    grpc_status_code status;
+    grpc_slice status_text;
+};
+
+struct rpc_call *call_new(struct rpc *rpc);
+void call_ref(struct rpc_call *call);
+void call_unref(struct rpc_call *call);
+
+/* call_batch hands a batch to gRPC with a reference; the lock is held. false: a bug; the call is cancelled. */
+bool call_batch(struct rpc_call *call, const grpc_op *ops, size_t count, struct tag *tag);
+
+/* With the lock held: begin to read, begin to write `buffer` (taken over). */
+bool call_begin_read(struct rpc_call *call);
+bool call_begin_write(struct rpc_call *call, grpc_byte_buffer *buffer);
+
+/* call_drop_message reads one message, if there is one, and drops it; the lock is held. */
+void call_drop_message(struct rpc_call *call);
+
+/* call_over_err says why nothing more comes of the call; the lock is held. */
+bool call_over_err(struct rpc_call *call, struct err *err);
+
+/* call_set_deadline: the earlier of what the caller asked and `max_ms` from now (0: no bound). */
+void call_set_deadline(struct rpc_call *call, gpr_timespec asked, uint32_t max_ms);
+
+/* buffer_pack makes the wire form; ERR_TOO_MUCH: over `max` bytes. */
+bool buffer_pack(const ProtobufCMessage *message, size_t max, grpc_byte_buffer **out, struct err *err);
+grpc_byte_buffer *buffer_of(struct bytes packed);
+
+/* buffer_unpack checks and unpacks; `buffer` stays the caller's. */
+bool buffer_unpack(const ProtobufCMessageDescriptor *type, grpc_byte_buffer *buffer, size_t max,
+                   struct arena *arena, ProtobufCMessage **out, struct err *err);
+
+/* ---- stream.c ---- */
+
+/* stream_begin turns a call into a stream by events, with its owner's reference. */
+void stream_begin(struct rpc_call *call);
+
+/* stream_move does whatever can be done now and schedules callbacks that are due; the lock is held. */
+void stream_move(struct rpc_call *call);
+void stream_discard(struct rpc_call *call);
+
+/* ---- client.c ---- */
+
+struct rpc_channel {
+    struct rpc *rpc;
+    grpc_channel *wire;
+    size_t message_max;
+    atomic_uint refs;            /* the user's and one for each call */
+};
+
+void channel_unref(struct rpc_channel *channel);
+
+/* ---- server.c ---- */
+
+struct pin_entry {
+    char *pem;
+    size_t len;
+    struct hash pin;
+};
+enum { PIN_CACHE = 32 };
+
+struct tls_set {                 /* our copies of PEM texts */
+    char *roots, *chain, *key;
+};
+
+struct rpc_server {
+    struct rpc *rpc;
+    struct rpc_server *next;     /* rpc->servers */
+    struct rpc_server_config config;
+    struct rpc_service *services;
+    char *address;
+    grpc_server *wire;
+    grpc_server_credentials *credentials;
+    int port;
+    const struct bound_method *methods;        /* sorted by path */
+    size_t method_count;
+    struct tag shut_down;
+    struct health *health;
+    struct reflection *reflection;
+    struct pin_entry pins[PIN_CACHE];          /* the polling thread's */
+    unsigned pin_next;
+
+    pthread_mutex_t tls_lock;
+    struct tls_set tls;
+    unsigned tls_generation, tls_given;
+
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    struct rpc_call *live;
+    unsigned live_count, armed;
+    atomic_bool draining;
+    bool is_shut_down;
+};
+
+struct bound_method {
+    const struct rpc_method *method;
+    void *ctx;
+};
+
+/* server_finish sends reply and status and gives up the owner's reference. `err` NULL: OK. */
+void server_finish(struct rpc_call *call, const ProtobufCMessage *reply, const struct err *err);
+
+/* server_send_status does it for a stream, with the lock held and the reference kept. */
+void server_send_status(struct rpc_call *call, grpc_byte_buffer *reply, const struct err *err);
+
+/* server_request_read is told that the request has been read (PHASE_REQUEST). */
+void server_request_read(struct rpc_call *call);
+
+/* server_forget ends what the server knows of a call; tells `finished`. */
+void server_forget(struct rpc_call *call);
+
+/* server_sweep cancels calls past their deadline. */
+void server_sweep(struct rpc_server *server, gpr_timespec now);
+
+/* ---- listen.c ---- */
+
+/* listener_is_guarded connects to our own port and sees accept4 pass through the accept guard. */
+bool listener_is_guarded(const char *address, int port, struct err *err);
+
+/* ---- tls.c ---- */
+
+bool tls_set_copy(const struct rpc_tls *tls, struct tls_set *out, struct err *err);
+void tls_set_done(struct tls_set *set);
+grpc_server_credentials *tls_server_credentials(struct rpc_server *server);
+bool tls_identify(struct rpc_call *call, struct err *err);
+bool tls_ok(const struct rpc_tls *tls, struct err *err);
+grpc_channel_credentials *tls_channel_credentials(const struct rpc_channel_config *config);
+
+/* ---- status.c ---- */
+
+grpc_slice slice_of(const char *text);
+
+/* status_pack: grpc-status-details-bin for an error, in `arena`; empty when it does not fit. */
+struct bytes status_pack(const struct err *err, const char *text, struct arena *arena);
+
+/* status_text: what a caller may read of an error, and a request id where the text stays here. */
+void status_text(const struct err *err, const char *request_id, char *out, size_t size);
+
+/* status_to_err turns what a client received into *err; returns true for OK. */
+bool status_to_err(grpc_status_code code, grpc_slice text, const grpc_metadata_array *trailers, bool own_cancel,
+                   struct err *err);
+
+/* ---- metadata.c ---- */
+
+/* percent_encode keeps printable ASCII but space and '%'. */
+bool percent_encode(const char *value, struct arena *arena, char **out, struct err *err);
+bool metadata_key_ok(const char *key);
+void call_name_request(struct rpc_call *call);
+
+/* ---- health.c, reflection.c ---- */
+
+bool health_new(struct health **out, struct rpc_service *service, struct err *err);
+void health_watch_names(struct health *health, const struct rpc_service *services, size_t count);
+void health_set(struct health *health, bool serving);
+void health_end(struct health *health);        /* NOT_SERVING, and every watch ends with OK */
+void health_free(struct health *health);
+
+bool reflection_new(struct bytes descriptors, struct reflection **out, struct rpc_service *service,
+                    struct err *err);
+void reflection_list(struct reflection *reflection, const struct rpc_service *services, size_t count);
+void reflection_free(struct reflection *reflection);

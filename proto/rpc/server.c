@@ -1,0 +1,674 @@
+/* A listener and the way of its calls.
+ *
+ *   poller: arrival ─ arm the next slot ─ identity, method, gate, lane ─ read the request ─▶ lane
+ *   lane:   unpack ─ handler ─ reply and status in one batch
+ *   last reference: the outcome is told, once
+ *
+ * Every method comes through one generic slot list: an unknown one is answered, and nothing of a body is read
+ * before the gate has said yes. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <grpc/support/time.h>
+
+#include "proto/rpc/internal.h"
+
+enum {
+    SLOTS = 64,                  /* calls that can arrive before the polling thread comes round */
+    STREAMS_MAX = 128,
+    UNARY_MS = 60 * 1000,
+    BLOCKING_STREAM_MS = 3600 * 1000,
+    DETAILS_MEMORY_MAX = 64 << 10,
+};
+
+/* ---- the end of a call ---- */
+
+static void add_trailer(struct rpc_call *call, const char *key, grpc_slice value)
+{
+    call->trailers[call->trailer_count].key = grpc_slice_from_static_string(key);
+    call->trailers[call->trailer_count++].value = value;
+}
+
+static void add_details(struct rpc_call *call, const struct err *err, const char *text)
+{
+    AUTO_ARENA(arena, DETAILS_MEMORY_MAX);
+    struct bytes details = status_pack(err, text, &arena);
+    if (details.len) {
+        add_trailer(call, "grpc-status-details-bin",
+                    grpc_slice_from_copied_buffer((const char *)details.data, details.len));
+    }
+}
+
+void server_send_status(struct rpc_call *call, grpc_byte_buffer *reply, const struct err *err)
+{
+    grpc_op ops[3] = {0};
+    size_t count = 0;
+    char text[sizeof err->text];
+    grpc_slice text_slice = grpc_empty_slice();
+    if (call->finishing) {
+        return;
+    }
+    call->finishing = true;
+    call->outcome = err ? *err : (struct err){0};
+    call->out = call->out ? call->out : reply;
+    if (call->over) {
+        return;
+    }
+    if (!call->head_sent) {
+        call->head_sent = true;
+        ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
+    }
+    if (reply) {
+        ops[count].op = GRPC_OP_SEND_MESSAGE;
+        ops[count++].data.send_message.send_message = reply;
+        call->bytes_out += grpc_byte_buffer_length(reply);
+    }
+    add_trailer(call, "x-request-id", slice_of(call->request_id));
+    if (err) {
+        status_text(err, call->request_id, text, sizeof text);
+        text_slice = slice_of(text);
+        add_details(call, err, text);
+    }
+    ops[count].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
+    ops[count].data.send_status_from_server.status = (grpc_status_code)call->outcome.code;
+    ops[count].data.send_status_from_server.status_details = &text_slice;
+    ops[count].data.send_status_from_server.trailing_metadata = call->trailers;
+    ops[count++].data.send_status_from_server.trailing_metadata_count = call->trailer_count;
+    call_batch(call, ops, count, &call->finish);
+    grpc_slice_unref(text_slice);
+}
+
+void server_finish(struct rpc_call *call, const ProtobufCMessage *reply, const struct err *err)
+{
+    grpc_byte_buffer *buffer = NULL;
+    struct err own;
+    if (err && err->code == ERR_NONE) {
+        err_raise(&own, ERR_INTERNAL, "a handler failed and did not say why");
+        err = &own;
+    } else if (reply && !buffer_pack(reply, call->server->config.message_max, &buffer, &own)) {
+        err = &own;
+    }
+    pthread_mutex_lock(&call->lock);
+    server_send_status(call, buffer, err);
+    pthread_mutex_unlock(&call->lock);
+    call_unref(call);
+}
+
+static void tell_outcome(struct rpc_call *call)
+{
+    const struct rpc_server_config *config = &call->server->config;
+    if (!config->finished) {
+        return;
+    }
+    gpr_timespec took = gpr_time_sub(gpr_now(GPR_CLOCK_MONOTONIC), call->arrived);
+    config->finished(config->ctx, &(struct rpc_outcome){
+                                      .path = call->path,
+                                      .request_id = call->request_id,
+                                      .peer = &call->peer,
+                                      .err = &call->outcome,
+                                      .bytes_in = call->bytes_in,
+                                      .bytes_out = call->bytes_out,
+                                      .us = (uint64_t)gpr_timespec_to_micros(took),
+                                  });
+}
+
+void server_forget(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server;
+    pthread_mutex_lock(&server->lock);
+    *(call->prev ? &call->prev->next : &server->live) = call->next;
+    if (call->next) {
+        call->next->prev = call->prev;
+    }
+    pthread_mutex_unlock(&server->lock);
+    tell_outcome(call);
+    grpc_call_unref(call->wire);
+    call->wire = NULL;
+    pthread_mutex_lock(&server->lock);
+    server->live_count--;
+    pthread_cond_broadcast(&server->moved);
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* ---- in the lane ---- */
+
+static bool unpack_request(struct rpc_call *call, ProtobufCMessage **request, struct err *err)
+{
+    *request = NULL;
+    return !call->in ||
+           buffer_unpack(call->receives, call->in, call->message_max, &call->arena, request, err);
+}
+
+static bool make_reply(struct rpc_call *call, ProtobufCMessage **reply, struct err *err)
+{
+    const struct rpc_method *method = call->method;
+    *reply = NULL;
+    if (method->kind != RPC_UNARY && method->kind != RPC_CLIENT_STREAM) {
+        return true;
+    }
+    void *room;
+    if (!arena_alloc(&call->arena, method->out->sizeof_message, &room, err)) {
+        return false;
+    }
+    *reply = room;
+    protobuf_c_message_init(method->out, room);
+    return true;
+}
+
+static void run_blocking(struct rpc_call *call, ProtobufCMessage *request)
+{
+    struct err err = {0};
+    ProtobufCMessage *reply;
+    bool ok = make_reply(call, &reply, &err) && call->method->run(call, call->ctx, request, reply, &err);
+    server_finish(call, ok ? reply : NULL, ok ? NULL : &err);
+}
+
+static void run_open(struct rpc_call *call, ProtobufCMessage *request)
+{
+    struct err err = {0};
+    call->stream.lane = call->method->lane;
+    call->stream.queue_max = call->method->queue_max ? call->method->queue_max : QUEUE_MAX;
+    if (!call->method->open(call, call->ctx, request, &err)) {
+        server_finish(call, NULL, &err);
+    } else if (!call->stream.events || !call->stream.events->closed) {
+        err_raise(&err, ERR_INTERNAL, "a stream was opened and nobody listens");
+        server_finish(call, NULL, &err);
+    } else {
+        stream_begin(call);
+    }
+}
+
+static void run_call(void *arg)
+{
+    struct rpc_call *call = arg;
+    struct err err = {0};
+    ProtobufCMessage *request;
+    pthread_mutex_lock(&call->lock);
+    bool over = call->over;
+    if (over) {
+        call_over_err(call, &err);
+    }
+    call->phase = call->method->open ? PHASE_OPENING : PHASE_BLOCKING;
+    call->read_over = call->in != NULL;        /* a request that was read whole is the last there is */
+    pthread_mutex_unlock(&call->lock);
+    if (over || !unpack_request(call, &request, &err)) {
+        server_finish(call, NULL, &err);
+        return;
+    }
+    if (call->in) {
+        grpc_byte_buffer_destroy(call->in);
+        call->in = NULL;
+        call->stream.ended_given = true;
+    }
+    if (call->method->open) {
+        run_open(call, request);
+    } else {
+        run_blocking(call, request);
+    }
+}
+
+/* ---- on the polling thread ---- */
+
+static void dispatch(struct rpc_call *call)
+{
+    struct err err;
+    call->task = (struct task){.run = run_call, .arg = call};
+    if (!lane_push(call->rpc, call->method->lane, &call->task, false)) {
+        err_raise_reason(&err, ERR_TOO_MUCH, REASON(OVERLOADED), "the node is busy: try again later");
+        server_finish(call, NULL, &err);
+    }
+}
+
+void server_request_read(struct rpc_call *call)
+{
+    struct err err;
+    if (call->in) {
+        dispatch(call);
+        return;
+    }
+    if (call->read_ok) {
+        err_raise_reason(&err, ERR_INVALID, REASON(MALFORMED), "the call has no request");
+    } else if (rpc_cancelled(call) || call->timed_out) {
+        call_over_err(call, &err);
+    } else {
+        err_raise_reason(&err, ERR_TOO_MUCH, REASON(TOO_LARGE), "the request is larger than it may be");
+    }
+    server_finish(call, NULL, &err);
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct bound_method *)a)->method->path, ((const struct bound_method *)b)->method->path);
+}
+
+static bool find_method(struct rpc_call *call, struct err *err)
+{
+    struct rpc_server *server = call->server;
+    const struct rpc_method wanted = {.path = call->path};
+    const struct bound_method key = {.method = &wanted};
+    const struct bound_method *found =
+        bsearch(&key, server->methods, server->method_count, sizeof key, by_path);
+    if (!found) {
+        return err_raise_reason(err, ERR_UNIMPLEMENTED, REASON(NOT_IMPLEMENTED), "no such method here");
+    }
+    const struct rpc_method *method = found->method;
+    pthread_mutex_lock(&call->lock);
+    call->method = method;
+    pthread_mutex_unlock(&call->lock);
+    call->ctx = found->ctx;
+    call->receives = method->in;
+    call->message_max = method->max_request ? method->max_request : server->config.message_max;
+    if (method->memory_max) {
+        call->message_arena.budget = method->memory_max;
+        call->arena.budget = MAX(method->memory_max, call->arena.used);
+    }
+    return true;
+}
+
+static bool is_let_in(struct rpc_call *call, struct err *err)
+{
+    const struct rpc_server_config *config = &call->server->config;
+    if (call->server->draining) {
+        return err_raise_reason(err, ERR_UNAVAILABLE, REASON(DRAINING), "the node is going down");
+    }
+    if (!tls_identify(call, err) || !find_method(call, err)) {
+        return false;
+    }
+    bool asked = config->authorize && (config->by_pin || !(call->method->flags & RPC_PUBLIC));
+    if (asked && !config->authorize(config->ctx, call, err)) {
+        return false;
+    }
+    return !lane_full(call->rpc, call->method->lane) ||
+           err_raise_reason(err, ERR_TOO_MUCH, REASON(OVERLOADED), "the node is busy: try again later");
+}
+
+static uint32_t life_of(const struct rpc_method *method)
+{
+    uint32_t usual = method->open ? 0 : method->kind == RPC_UNARY ? UNARY_MS : BLOCKING_STREAM_MS;
+    return method->max_ms ? method->max_ms : usual;
+}
+
+static void admit(struct rpc_call *call)
+{
+    struct err err = {0};
+    char *path;
+    grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
+    op.data.recv_close_on_server.cancelled = &call->close_cancelled;
+    struct bytes method = BYTES(GRPC_SLICE_START_PTR(call->details.method), GRPC_SLICE_LENGTH(call->details.method));
+    if (arena_string(&call->arena, method, &path, &err)) {
+        call->path = path;
+    }
+    call_name_request(call);
+    pthread_mutex_lock(&call->lock);
+    call_set_deadline(call, call->details.deadline, 0);
+    call_batch(call, &op, 1, &call->close);
+    pthread_mutex_unlock(&call->lock);
+    if (!is_let_in(call, &err)) {
+        server_finish(call, NULL, &err);
+        return;
+    }
+    bool reads = call->method->kind == RPC_UNARY || call->method->kind == RPC_SERVER_STREAM;
+    pthread_mutex_lock(&call->lock);
+    call_set_deadline(call, call->details.deadline, life_of(call->method));
+    reads = reads && (call_begin_read(call) || true);
+    pthread_mutex_unlock(&call->lock);
+    if (!reads) {
+        dispatch(call);
+    }
+}
+
+static void arm(struct rpc_server *server);
+
+static void arrival_done(void *arg, bool ok)
+{
+    struct rpc_call *call = arg;
+    struct rpc_server *server = call->server;
+    pthread_mutex_lock(&server->lock);
+    if (ok) {
+        call->arrived = gpr_now(GPR_CLOCK_MONOTONIC);
+        call->next = server->live;
+        if (server->live) {
+            server->live->prev = call;
+        }
+        server->live = call;
+        server->live_count++;
+    }
+    server->armed--;
+    pthread_cond_broadcast(&server->moved);
+    pthread_mutex_unlock(&server->lock);
+    if (ok) {
+        arm(server);
+        admit(call);
+    } else {
+        call->wire = NULL;
+        call_unref(call);
+    }
+}
+
+/* Asks gRPC for one more call. */
+static void arm(struct rpc_server *server)
+{
+    struct rpc_call *call = call_new(server->rpc);
+    if (!call) {
+        return;
+    }
+    call->server = server;
+    call->arrival = (struct tag){arrival_done, call};
+    pthread_mutex_lock(&server->lock);
+    bool armed = !server->draining &&
+                 grpc_server_request_call(server->wire, &call->wire, &call->details, &call->metadata,
+                                          server->rpc->queue, server->rpc->queue, &call->arrival) == GRPC_CALL_OK;
+    server->armed += armed;
+    pthread_mutex_unlock(&server->lock);
+    if (!armed) {
+        call_unref(call);
+    }
+}
+
+void server_sweep(struct rpc_server *server, gpr_timespec now)
+{
+    pthread_mutex_lock(&server->lock);
+    for (struct rpc_call *call = server->live; call; call = call->next) {
+        pthread_mutex_lock(&call->lock);
+        gpr_timespec end = gpr_time_min(call->deadline, call->close_by);
+        if (!call->over && !call->timed_out && gpr_time_cmp(now, end) > 0) {
+            call->timed_out = true;
+            grpc_call_cancel_with_status(call->wire, GRPC_STATUS_DEADLINE_EXCEEDED, "the call took longer than it may",
+                                         NULL);
+        }
+        pthread_mutex_unlock(&call->lock);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* ---- drain ---- */
+
+static void shut_down_done(void *arg, bool ok)
+{
+    (void)ok;
+    struct rpc_server *server = arg;
+    pthread_mutex_lock(&server->lock);
+    server->is_shut_down = true;
+    pthread_cond_broadcast(&server->moved);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void close_streams(struct rpc_server *server)
+{
+    struct err why;
+    err_raise_reason(&why, ERR_UNAVAILABLE, REASON(DRAINING), "the node is going down");
+    pthread_mutex_lock(&server->lock);
+    for (struct rpc_call *call = server->live; call; call = call->next) {
+        pthread_mutex_lock(&call->lock);
+        bool by_events = call->method && call->method->open;
+        pthread_mutex_unlock(&call->lock);
+        if (by_events) {
+            rpc_stream_close(call, &why);
+        }
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+static bool is_empty(const struct rpc_server *server)
+{
+    return server->is_shut_down && server->live_count == 0 && server->armed == 0;
+}
+
+/* Waits until nothing is left of the server in gRPC's hands; false: not by `end`. The lock is held. */
+static bool wait_empty(struct rpc_server *server, gpr_timespec end)
+{
+    struct timespec until = {.tv_sec = end.tv_sec, .tv_nsec = end.tv_nsec};
+    int error = 0;
+    while (!is_empty(server) && error == 0) {
+        error = pthread_cond_timedwait(&server->moved, &server->lock, &until);
+    }
+    return is_empty(server);
+}
+
+enum rpc_drained rpc_server_drain(struct rpc_server *server, unsigned grace_ms, unsigned hard_ms)
+{
+    gpr_timespec begun = gpr_now(GPR_CLOCK_MONOTONIC);
+    gpr_timespec grace = gpr_time_add(begun, gpr_time_from_millis(grace_ms, GPR_TIMESPAN));
+    gpr_timespec hard = gpr_time_add(begun, gpr_time_from_millis(MAX(grace_ms, hard_ms), GPR_TIMESPAN));
+    pthread_mutex_lock(&server->lock);
+    bool again = server->draining;
+    server->draining = true;
+    pthread_mutex_unlock(&server->lock);
+    if (!again) {
+        health_end(server->health);
+        close_streams(server);
+        grpc_server_shutdown_and_notify(server->wire, server->rpc->queue, &server->shut_down);
+    }
+    pthread_mutex_lock(&server->lock);
+    bool forced = false;
+    if (!wait_empty(server, grace)) {
+        forced = server->live_count > 0;
+        pthread_mutex_unlock(&server->lock);
+        grpc_server_cancel_all_calls(server->wire);
+        pthread_mutex_lock(&server->lock);
+    }
+    bool empty = wait_empty(server, hard);
+    pthread_mutex_unlock(&server->lock);
+    return !empty ? RPC_STUCK : forced ? RPC_FORCED : RPC_DRAINED;
+}
+
+/* ---- open and close ---- */
+
+static bool method_ok(const struct rpc_method *method, struct err *err)
+{
+    bool streams = method->kind == RPC_SERVER_STREAM || method->kind == RPC_BIDI;
+    bool ok = method->path && method->path[0] == '/' && method->in && method->out &&
+              !method->run != !method->open && (!method->open || streams) &&
+              (method->lane != RPC_INLINE || method->open || method->kind == RPC_UNARY);
+    return ok || err_raise(err, ERR_INVALID, "rpc method %s: a table entry that cannot be",
+                           method->path ? method->path : "without a path");
+}
+
+static bool bind_methods(struct rpc_server *server, size_t services, struct err *err)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < services; i++) {
+        count += server->services[i].count;
+    }
+    struct bound_method *bound = calloc(count, sizeof *bound);
+    if (!bound) {
+        return err_raise(err, ERR_TOO_MUCH, "rpc: no memory");
+    }
+    server->methods = bound;
+    for (size_t i = 0; i < services; i++) {
+        for (size_t j = 0; j < server->services[i].count; j++) {
+            const struct rpc_method *method = &server->services[i].methods[j];
+            if (!method_ok(method, err)) {
+                return false;
+            }
+            bound[server->method_count++] = (struct bound_method){method, server->services[i].ctx};
+        }
+    }
+    qsort(bound, count, sizeof *bound, by_path);
+    for (size_t i = 1; i < count; i++) {
+        if (by_path(&bound[i - 1], &bound[i]) == 0) {
+            return err_raise(err, ERR_INVALID, "rpc method %s: named twice", bound[i].method->path);
+        }
+    }
+    return true;
+}
+
+static bool add_services(struct rpc_server *server, struct err *err)
+{
+    size_t count = server->config.count;
+    server->services = calloc(count + 2, sizeof *server->services);
+    if (!server->services) {
+        return err_raise(err, ERR_TOO_MUCH, "rpc: no memory");
+    }
+    for (size_t i = 0; i < count; i++) {
+        server->services[i] = server->config.services[i];
+    }
+    if (!health_new(&server->health, &server->services[count++], err)) {
+        return false;
+    }
+    if (server->config.descriptors.len &&
+        !reflection_new(server->config.descriptors, &server->reflection, &server->services[count++], err)) {
+        return false;
+    }
+    health_watch_names(server->health, server->services, count);
+    if (server->reflection) {
+        reflection_list(server->reflection, server->services, count);
+    }
+    server->config.services = server->services;
+    server->config.count = count;
+    return bind_methods(server, count, err);
+}
+
+static grpc_server *make_wire(struct rpc_server *server)
+{
+    const struct rpc_server_config *config = &server->config;
+    const int age_ms = (int)MIN(config->connection_age_s, 1u << 20) * 1000;
+    const struct {
+        const char *key;
+        int value;
+    } numbers[] = {
+        {GRPC_ARG_ALLOW_REUSEPORT, 0},
+        {GRPC_ARG_HTTP2_BDP_PROBE, 0},
+        {GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 256 << 10},
+        {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)config->message_max},
+        {GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, (int)config->message_max},
+        {GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)config->streams_max},
+        {GRPC_ARG_MAX_METADATA_SIZE, 8 << 10},
+        {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10000},
+        {GRPC_ARG_KEEPALIVE_TIME_MS, 30000},
+        {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000},
+        {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
+        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000},
+        {GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0},
+        {GRPC_ARG_MAX_CONNECTION_IDLE_MS, 600000},
+        {GRPC_ARG_MAX_CONNECTION_AGE_MS, age_ms},
+        {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 300000},
+        {GRPC_ARG_ENABLE_CHANNELZ, 0},
+        {GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE},
+    };
+    grpc_arg args[COUNT(numbers) + 1];
+    for (size_t i = 0; i < COUNT(numbers); i++) {
+        args[i] = (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)numbers[i].key};
+        args[i].value.integer = numbers[i].value;
+    }
+    args[COUNT(numbers)] = (grpc_arg){.type = GRPC_ARG_POINTER, .key = GRPC_ARG_RESOURCE_QUOTA};
+    args[COUNT(numbers)].value.pointer.p = server->rpc->quota;
+    args[COUNT(numbers)].value.pointer.vtable = grpc_resource_quota_arg_vtable();
+    return grpc_server_create(&(grpc_channel_args){.num_args = COUNT(args), .args = args}, NULL);
+}
+
+static bool listen_on(struct rpc_server *server, struct err *err)
+{
+    server->credentials = tls_server_credentials(server);
+    server->wire = make_wire(server);
+    grpc_server_register_completion_queue(server->wire, server->rpc->queue, NULL);
+    server->port = grpc_server_add_http2_port(server->wire, server->address, server->credentials);
+    if (server->port == 0) {
+        grpc_server_destroy(server->wire);
+        server->wire = NULL;
+        return err_raise(err, ERR_UNAVAILABLE, "rpc server %s: cannot listen there with this certificate",
+                         server->address);
+    }
+    grpc_server_start(server->wire);
+    pthread_mutex_lock(&server->rpc->lock);
+    server->next = server->rpc->servers;
+    server->rpc->servers = server;
+    pthread_mutex_unlock(&server->rpc->lock);
+    for (int i = 0; i < SLOTS; i++) {
+        arm(server);
+    }
+    return listener_is_guarded(server->address, server->port, err);
+}
+
+static bool server_init(struct rpc_server *server, struct rpc *rpc, const struct rpc_server_config *config,
+                        struct err *err)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&server->moved, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_mutex_init(&server->tls_lock, NULL);
+    server->rpc = rpc;
+    server->config = *config;
+    server->config.message_max = config->message_max ? config->message_max : MESSAGE_MAX;
+    server->config.streams_max = config->streams_max ? config->streams_max : STREAMS_MAX;
+    server->config.connection_age_s = config->connection_age_s ? config->connection_age_s : 3600;
+    server->shut_down = (struct tag){shut_down_done, server};
+    server->tls_generation = 1;
+    server->address = strdup(config->address);
+    if (config->by_pin && !config->spki_pin) {
+        return err_raise(err, ERR_INVALID, "rpc server %s: callers by pin, and no spki_pin", config->address);
+    }
+    return tls_set_copy(&config->tls, &server->tls, err) && add_services(server, err);
+}
+
+bool rpc_server_open(struct rpc *rpc, const struct rpc_server_config *config, struct rpc_server **out,
+                     struct err *err)
+{
+    struct rpc_server *server = calloc(1, sizeof *server);
+    if (!server) {
+        return err_raise(err, ERR_TOO_MUCH, "rpc: no memory");
+    }
+    if (!server_init(server, rpc, config, err) || !listen_on(server, err)) {
+        rpc_server_close(server);
+        return false;
+    }
+    *out = server;
+    return true;
+}
+
+int rpc_server_port(const struct rpc_server *server)
+{
+    return server->port;
+}
+
+void rpc_server_serving(struct rpc_server *server, bool serving)
+{
+    health_set(server->health, serving);
+}
+
+static void unlist(struct rpc_server *server)
+{
+    pthread_mutex_lock(&server->rpc->lock);
+    struct rpc_server **at = &server->rpc->servers;
+    while (*at && *at != server) {
+        at = &(*at)->next;
+    }
+    if (*at) {
+        *at = server->next;
+    }
+    pthread_mutex_unlock(&server->rpc->lock);
+}
+
+void rpc_server_close(struct rpc_server *server)
+{
+    if (!server) {
+        return;
+    }
+    if (server->wire) {
+        if (rpc_server_drain(server, 0, 10000) == RPC_STUCK) {
+            fprintf(stderr, "rpc: a handler is deaf; the process cannot go on\n");
+            abort();
+        }
+        unlist(server);
+        grpc_server_destroy(server->wire);
+    }
+    if (server->credentials) {
+        grpc_server_credentials_release(server->credentials);
+    }
+    for (size_t i = 0; i < PIN_CACHE; i++) {
+        free(server->pins[i].pem);
+    }
+    health_free(server->health);
+    reflection_free(server->reflection);
+    tls_set_done(&server->tls);
+    free((void *)server->methods);
+    free(server->services);
+    free(server->address);
+    pthread_mutex_destroy(&server->tls_lock);
+    pthread_mutex_destroy(&server->lock);
+    pthread_cond_destroy(&server->moved);
+    free(server);
+}

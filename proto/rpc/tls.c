@@ -1,0 +1,197 @@
+/* Mutual TLS: credentials of both sides, hot reload, and who the caller is. */
+#include <stdlib.h>
+
+#include "proto/rpc/internal.h"
+
+/* ---- PEM texts ---- */
+
+static void wipe(char *text)
+{
+    if (text) {
+        explicit_bzero(text, strlen(text));
+        free(text);
+    }
+}
+
+void tls_set_done(struct tls_set *set)
+{
+    wipe(set->roots);
+    wipe(set->chain);
+    wipe(set->key);
+    *set = (struct tls_set){0};
+}
+
+static bool looks_like_pem(const char *text)
+{
+    return text && strstr(text, "-----BEGIN ");
+}
+
+/* gRPC aborts on NULL and takes any other text, to fail at a later time; whether key and certificate belong
+ * together is proto/crypto's to say (cert_pair_check). */
+bool tls_ok(const struct rpc_tls *tls, struct err *err)
+{
+    return (looks_like_pem(tls->roots_pem) && looks_like_pem(tls->chain_pem) && looks_like_pem(tls->key_pem)) ||
+           err_raise(err, ERR_INVALID, "rpc: roots, certificate and key are needed, each as PEM");
+}
+
+bool tls_set_copy(const struct rpc_tls *tls, struct tls_set *out, struct err *err)
+{
+    if (!tls_ok(tls, err)) {
+        return false;
+    }
+    struct tls_set set = {strdup(tls->roots_pem), strdup(tls->chain_pem), strdup(tls->key_pem)};
+    if (!set.roots || !set.chain || !set.key) {
+        tls_set_done(&set);
+        return err_raise(err, ERR_TOO_MUCH, "rpc: no memory");
+    }
+    *out = set;
+    return true;
+}
+
+/* ---- servers ---- */
+
+/* Asked by gRPC at the start and before each handshake. */
+static grpc_ssl_certificate_config_reload_status fetch(void *arg, grpc_ssl_server_certificate_config **out)
+{
+    struct rpc_server *server = arg;
+    grpc_ssl_certificate_config_reload_status status = GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+    pthread_mutex_lock(&server->tls_lock);
+    if (server->tls_given != server->tls_generation) {
+        server->tls_given = server->tls_generation;
+        grpc_ssl_pem_key_cert_pair pair = {.private_key = server->tls.key, .cert_chain = server->tls.chain};
+        *out = grpc_ssl_server_certificate_config_create(server->tls.roots, &pair, 1);
+        status = GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+    }
+    pthread_mutex_unlock(&server->tls_lock);
+    return status;
+}
+
+grpc_server_credentials *tls_server_credentials(struct rpc_server *server)
+{
+    return grpc_ssl_server_credentials_create_with_options(
+        grpc_ssl_server_credentials_create_options_using_config_fetcher(
+            GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, fetch, server));
+}
+
+bool rpc_server_reload(struct rpc_server *server, const struct rpc_tls *tls, struct err *err)
+{
+    struct tls_set set;
+    if (!tls_set_copy(tls, &set, err)) {
+        return false;
+    }
+    pthread_mutex_lock(&server->tls_lock);
+    struct tls_set old = server->tls;
+    server->tls = set;
+    server->tls_generation++;
+    pthread_mutex_unlock(&server->tls_lock);
+    tls_set_done(&old);
+    return true;
+}
+
+/* Reading a certificate's key costs sixteen times what a call costs, so the last few are remembered. Only the
+ * polling thread comes here. */
+static bool pin_of(struct rpc_server *server, struct bytes pem, struct hash *out)
+{
+    for (size_t i = 0; i < PIN_CACHE; i++) {
+        if (server->pins[i].pem && bytes_equal(BYTES(server->pins[i].pem, server->pins[i].len), pem)) {
+            *out = server->pins[i].pin;
+            return true;
+        }
+    }
+    char *copy = strndup((const char *)pem.data, pem.len);
+    if (!copy || !server->config.spki_pin(server->config.ctx, pem, out)) {
+        free(copy);
+        return false;
+    }
+    struct pin_entry *entry = &server->pins[server->pin_next++ % PIN_CACHE];
+    free(entry->pem);
+    *entry = (struct pin_entry){.pem = copy, .len = pem.len, .pin = *out};
+    return true;
+}
+
+static struct bytes property(const grpc_auth_context *context, const char *name)
+{
+    grpc_auth_property_iterator it = grpc_auth_context_find_properties_by_name(context, name);
+    const grpc_auth_property *found = grpc_auth_property_iterator_next(&it);
+    return found && found->value ? BYTES(found->value, found->value_length) : BYTES_NONE;
+}
+
+static bool read_identity(struct rpc_call *call, const grpc_auth_context *context, struct err *err)
+{
+    struct rpc_server *server = call->server;
+    char *spiffe = "";
+    /* Absent too when a certificate has two URIs, one of them a SPIFFE id: absent means nobody. */
+    struct bytes id = property(context, GRPC_PEER_SPIFFE_ID_PROPERTY_NAME);
+    if (!arena_string(&call->arena, id, &spiffe, err)) {
+        return false;
+    }
+    call->peer.spiffe = spiffe;
+    struct bytes pem = property(context, GRPC_X509_PEM_CERT_PROPERTY_NAME);
+    bool pinned = server->config.spki_pin && pem.len && pin_of(server, pem, &call->peer.pin);
+    if (server->config.by_pin) {
+        return pinned || err_raise_reason(err, ERR_UNAUTHENTICATED, REASON(NO_CERTIFICATE),
+                                          "the caller's certificate has no key that can be pinned");
+    }
+    return id.len || err_raise_reason(err, ERR_UNAUTHENTICATED, REASON(NO_CERTIFICATE),
+                                      "the caller's certificate has no SPIFFE id, or more than one URI");
+}
+
+bool tls_identify(struct rpc_call *call, struct err *err)
+{
+    grpc_auth_context *context = grpc_call_auth_context(call->wire);
+    bool ok = context && grpc_auth_context_peer_is_authenticated(context)
+                  ? read_identity(call, context, err)
+                  : err_raise_reason(err, ERR_UNAUTHENTICATED, REASON(NO_CERTIFICATE), "the caller is unknown");
+    if (context) {
+        grpc_auth_context_release(context);
+    }
+    return ok;
+}
+
+/* ---- clients ---- */
+
+struct expected {                /* which keys the server may have */
+    rpc_spki_pin_fn *spki_pin;
+    void *ctx;
+    size_t count;
+    struct hash pins[];
+};
+
+/* 0: the server's leaf has one of the expected keys. Its name and chain have been checked by then. */
+static int check_server(const char *target, const char *pem, void *arg)
+{
+    (void)target;
+    const struct expected *expected = arg;
+    struct hash pin;
+    if (!pem || !expected->spki_pin(expected->ctx, bytes_str(pem), &pin)) {
+        return 1;
+    }
+    for (size_t i = 0; i < expected->count; i++) {
+        if (hash_equal(&pin, &expected->pins[i])) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+grpc_channel_credentials *tls_channel_credentials(const struct rpc_channel_config *config)
+{
+    grpc_ssl_pem_key_cert_pair pair = {.private_key = config->tls.key_pem, .cert_chain = config->tls.chain_pem};
+    if (config->pin_count == 0) {
+        return grpc_ssl_credentials_create_ex(config->tls.roots_pem, &pair, NULL, NULL);
+    }
+    struct expected *expected = malloc(sizeof *expected + config->pin_count * sizeof *expected->pins);
+    if (!expected) {
+        return NULL;
+    }
+    expected->spki_pin = config->spki_pin;
+    expected->ctx = config->ctx;
+    expected->count = config->pin_count;
+    memcpy(expected->pins, config->pins, config->pin_count * sizeof *expected->pins);
+    grpc_ssl_verify_peer_options verify = {
+        .verify_peer_callback = check_server,
+        .verify_peer_callback_userdata = expected,
+        .verify_peer_destruct = free,
+    };
+    return grpc_ssl_credentials_create_ex(config->tls.roots_pem, &pair, &verify, NULL);
+}
