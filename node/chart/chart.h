@@ -172,6 +172,11 @@ NODISCARD bool chart_generation(struct chart *chart, const struct subject *subje
 NODISCARD bool chart_generation_raise(struct chart *chart, struct log_txn *txn, const struct subject *subject,
                                       struct generation *out, struct err *err);
 
+/* chart_named lists the active member facilities, other than the subject's own, that the heads among `policies` name in a
+ * rule: those to whom a version may have to go. */
+NODISCARD bool chart_named(struct chart *chart, const struct subject *subject, const struct chart_policy *policies,
+                           size_t n, struct arena *arena, struct id **out, size_t *count, struct err *err);
+
 /* Other statements (disclosures, orders, receipts, notices, policies): stored sealed by their subject's audit key. */
 NODISCARD bool chart_statement_put(struct chart *chart, struct log_txn *txn, const struct subject *subject,
                                    const struct statement *statement, struct err *err);

@@ -24,8 +24,10 @@ struct caller {
 
 struct gate_options {
     struct chart *chart;
-    const struct consent_config *consent;   /* clinical and sensitive roles, role x purpose table, ages; outlives */
-    uint32_t max_disclosure_days;           /* Terms.valid; 0: no end */
+    const struct consent_config *consent;   /* roles, role x purpose table; copied, what it points to outlives the gate */
+    /* may: does the configured table let this role call this writing RPC ("Records.Put") for this purpose? */
+    bool (*may)(void *context, const char *role, const char *purpose, const char *rpc);
+    void *context;
 };
 NODISCARD bool gate_open(const struct gate_options *options, struct gate **out, struct err *err);
 void gate_close(struct gate *gate);
@@ -50,7 +52,7 @@ NODISCARD bool gate_history(struct gate *gate, const struct caller *caller, cons
                             Chartmesh__V1__HistoryReply *out, size_t *total, struct err *err);
 
 /* A download: gate_download decides, logs READ, gives the header; gate_download_next gives pieces (<= 256 KiB) until
- * *piece is empty; gate_download_close logs READ_END with the bytes released. */
+ * *piece is empty; gate_download_close logs READ_END with the bytes released (NULL is fine). */
 struct gate_download;
 NODISCARD bool gate_download(struct gate *gate, const struct caller *caller,
                              const Chartmesh__V1__DownloadRequest *request, const struct subject *subject,
@@ -89,7 +91,9 @@ struct gate_item {
     struct hash disclosure;          /* the disclosure's id */
     struct bytes envelope;           /* the signed version */
     struct content_meta meta;        /* salt, root, length */
-    struct bytes chunk0;             /* coded, when length <= 64 KiB */
+    struct bytes chunk0;             /* coded, when 0 < length <= 64 KiB; never for ENTERED_IN_ERROR */
+    struct subject subject;
+    struct id document;
 };
 
 /* gate_disclose decides DISCLOSE again for versions of one own subject to one recipient at the current generation, groups
@@ -110,12 +114,18 @@ NODISCARD bool gate_contribution(struct gate *gate, struct log_txn *txn, const s
 
 /* gate_chunk gives one coded chunk with its path to a peer that has the version in the ledger (or, as origin of it, for a
  * contribution: `recipient` is the subject's facility), if the disclosure is still of the current generation (I1, I2). When the generation went stale it
- * decides again: *renewed holds a new disclosure's envelope, already durable, and the chunk is under that. ERR_DENIED: no
- * more. */
+ * decides again: *renewed holds a new disclosure's envelope (else it is empty), already durable, and the chunk is under that.
+ * The caller holds the patient's lock until the transport has the chunk. ERR_DENIED: no more; ERR_NOT_FOUND: not here. */
 NODISCARD bool gate_chunk(struct gate *gate, const struct id *recipient, const struct hash *version,
                           const struct hash *disclosure, uint64_t index, struct arena *arena, struct bytes *coded,
                           struct hash path[40], size_t *path_len, struct bytes *renewed, struct hash *now_under,
                           struct err *err);
+
+/* gate_retraction puts notices (signed, rows, NOTICE entry, control outbox) into `txn` for every facility whose ledger holds
+ * the document, whatever the present consent: retractions and raised labels reach all of them (I8). */
+NODISCARD bool gate_retraction(struct gate *gate, struct log_txn *txn, const struct subject *subject,
+                               const struct id *document, const struct hash *versions, size_t count,
+                               Chartmesh__V1__NoticeKind kind, Chartmesh__V1__Confidentiality floor, struct err *err);
 
 /* gate_policy_effects compares, for every facility that the old or new policy heads name or that the ledger knows, what was
  * permitted with what is, and puts into `txn`: outbox rows for what is gained (backfill), one purge order (signed, rows, case,
@@ -125,8 +135,3 @@ NODISCARD bool gate_chunk(struct gate *gate, const struct id *recipient, const s
 NODISCARD bool gate_policy_effects(struct gate *gate, struct log_txn *txn, const struct subject *subject,
                                    const struct chart_policy *heads, size_t count, struct generation generation,
                                    uint32_t *grants, uint32_t *orders, struct err *err);
-
-/* gate_recipients lists the active member facilities, other than the subject's own, that the subject's policy heads name in a
- * rule: those to whom a new version may have to go. */
-NODISCARD bool gate_recipients(struct gate *gate, const struct subject *subject, struct arena *arena, struct id **out,
-                               size_t *count, struct err *err);

@@ -93,6 +93,9 @@ NODISCARD bool log_txn_add(struct log_txn *txn, const struct log_entry *entry, s
  * entry (at most 16 per transaction, in order). Readers: log_feed_next. */
 NODISCARD bool log_txn_feed(struct log_txn *txn, struct bytes value, struct err *err);
 
+/* log_txn_notify has the listeners called after this transaction's commit, as feed rows do. */
+void log_txn_notify(struct log_txn *txn);
+
 /* log_commit makes the transaction durable and frees it, also when it fails. `first` (may be NULL) gets the index of its
  * first entry (UINT64_MAX when it has none). Blocks until durable. ERR_TOO_MUCH: the batch does not fit, nothing
  * happened. */
@@ -104,25 +107,25 @@ struct feed_place { uint64_t index; uint32_t part; };    /* before the next row 
 
 /* log_feed_next reads the next row at or after *at, moves *at behind it. ERR_NOT_FOUND: none yet. log_feed_end is the
  * place after everything that is durable now. log_feed_wait blocks until there may be more, at most `ms`; true if so.
- * log_feed_listen registers a function called (briefly, no lock held, any thread) after each commit with feed rows. */
+ * log_listen registers a function called (briefly, no lock of the log held, any thread) after each commit that has feed
+ * rows or was to be notified. */
 NODISCARD bool log_feed_next(struct log *log, struct feed_place *at, struct arena *arena, struct bytes *value,
                              struct err *err);
 struct feed_place log_feed_end(struct log *log);
 bool log_feed_wait(struct log *log, const struct feed_place *at, uint32_t ms);
-void log_feed_listen(struct log *log, void (*fn)(void *context), void *context);
+void log_listen(struct log *log, void (*fn)(void *context), void *context);
 
 /* ---- Reading ---------------------------------------------------------------------------------------------- */
 
-struct log_head { uint64_t size; struct hash root; };
-struct log_head log_head(struct log *log);               /* durable */
+struct log_size { uint64_t size; struct hash root; };
+struct log_size log_size(struct log *log);               /* durable */
 
 /* log_checkpoint: the newest signed note, with the cosignatures that have come for that size. */
 NODISCARD bool log_checkpoint(struct log *log, struct arena *arena, struct bytes *note, struct err *err);
 
 /* log_cosignature stores a witness's line for the checkpoint of `size` (the caller has verified it); the newest
- * checkpoint with cosignatures is kept whole. log_cosigned: the newest note of at least `min_size` that has at least
- * `quorum` cosignatures, waiting up to `wait_ms` (ERR_UNAVAILABLE: none came in time). log_cosign_wanted: the
- * note that peers should cosign next, ERR_NOT_FOUND when they have it all. */
+ * checkpoint with cosignatures is kept whole, an older size changes nothing. log_cosigned: the newest note of at least `min_size` that has at least
+ * `quorum` cosignatures, waiting up to `wait_ms` (ERR_UNAVAILABLE: none came in time). */
 NODISCARD bool log_cosignature(struct log *log, uint64_t size, const char *witness, struct bytes line,
                                struct err *err);
 NODISCARD bool log_cosigned(struct log *log, uint64_t min_size, unsigned quorum, uint32_t wait_ms, struct arena *arena,
@@ -148,11 +151,11 @@ NODISCARD bool log_chain_state(struct log *log, const struct hash *map_key, stru
 NODISCARD bool log_chain_position(struct log *log, const struct hash *map_key, uint64_t k, uint64_t *index,
                                   struct hash *chain, struct err *err);
 
-/* log_actor finds the actor id and the ENROL entry's index of a principal and user. ERR_NOT_FOUND: never seen.
- * log_actor_enrolment finds the ENROL entry's index by actor id. */
-NODISCARD bool log_actor(struct log *log, const struct log_who *who, struct hash *actor, uint64_t *enrolled,
-                         struct err *err);
-NODISCARD bool log_actor_enrolment(struct log *log, const struct hash *actor, uint64_t *enrolled, struct err *err);
+/* log_who_find finds the actor id and the ENROL entry's index of a principal and user. ERR_NOT_FOUND: never seen.
+ * log_enrolment finds the ENROL entry's index by actor id. */
+NODISCARD bool log_who_find(struct log *log, const struct log_who *who, struct hash *actor, uint64_t *enrolled,
+                            struct err *err);
+NODISCARD bool log_enrolment(struct log *log, const struct hash *actor, uint64_t *enrolled, struct err *err);
 
 /* ---- The map ---------------------------------------------------------------------------------------------- */
 

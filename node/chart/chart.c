@@ -1,0 +1,336 @@
+/* Opening, the trust, locks, row helpers. */
+#include <stdlib.h>
+
+#include "node/chart/rows.h"
+#include "proto/content/entry_row.h"
+
+enum { TRUST_ARENA = 64 << 20, ROW_ARENA = 1 << 20 };
+
+/* ---- Rows ---------------------------------------------------------------------------------------------------- */
+
+struct chart_row chart_row_of(const struct bytes *parts, size_t count)
+{
+    struct chart_row row = {0};
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].len > sizeof row.bytes - row.len) {
+            abort();                         /* keys are made of ids: their size is known */
+        }
+        memcpy(row.bytes + row.len, parts[i].data, parts[i].len);
+        row.len += parts[i].len;
+    }
+    return row;
+}
+
+bool chart_put_sealed(struct chart *chart, struct log_txn *txn, enum store_family family, const struct chart_row *row,
+                      struct bytes plain, struct err *err)
+{
+    AUTO_ARENA(arena, ROW_ARENA);
+    struct bytes sealed;
+    if (!seal_random(keys_facility(chart->keys, FACILITY_KEY_INDEX), chart_row_view(row), plain, &arena, &sealed, err)) {
+        return false;
+    }
+    store_put(log_txn_rows(txn), family, chart_row_view(row), sealed);
+    return true;
+}
+
+bool chart_get_sealed(struct chart *chart, enum store_family family, const struct chart_row *row, struct arena *arena,
+                      struct bytes *plain, struct err *err)
+{
+    struct bytes sealed;
+    return store_get(chart->store, NULL, family, chart_row_view(row), arena, &sealed, err) &&
+           seal_open(keys_facility(chart->keys, FACILITY_KEY_INDEX), chart_row_view(row), sealed, arena, plain, err);
+}
+
+bool chart_each(struct chart *chart, enum store_family family, struct bytes prefix, struct bytes from,
+                bool (*fn)(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err),
+                void *context, struct err *err)
+{
+    const struct store_span span = {.prefix = prefix, .from = from};
+    AUTO_STORE_ITER iter = NULL;
+    if (!store_iter_open(chart->store, NULL, family, &span, &iter, err)) {
+        return false;
+    }
+    bool stop = false;
+    while (!stop && store_iter_next(iter)) {
+        if (!fn(context, store_iter_key(iter), store_iter_value(iter), &stop, err)) {
+            return false;
+        }
+    }
+    return stop || store_iter_check(iter, err);
+}
+
+bool list_room(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size, struct err *err)
+{
+    if (count < *capacity) {
+        return true;
+    }
+    size_t wanted = MAX(*capacity * 2, 16);
+    void *memory;
+    if (!arena_array(arena, wanted, size, &memory, err)) {
+        return false;
+    }
+    if (count) {
+        memcpy(memory, *items, count * size);
+    }
+    *items = memory;
+    *capacity = wanted;
+    return true;
+}
+
+bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family family, const struct chart_row *row,
+                    Chartmesh__V1__Dot *out, struct err *err)
+{
+    AUTO_ARENA(arena, 4096);
+    struct bytes value;
+    uint64_t incarnation = log_incarnation(chart->log), tag = 0, counter = 0;
+    if (store_get(chart->store, NULL, family, chart_row_view(row), &arena, &value, err)) {
+        struct reader r = reader_of(value);
+        uint64_t drawn_in = read_u64be(&r);
+        tag = read_u64be(&r);
+        counter = read_u64be(&r);
+        if (!reader_end(&r)) {
+            return err_raise(err, ERR_CORRUPT, "chart: a dot row of %zu bytes", value.len);
+        }
+        tag = drawn_in == incarnation ? tag : 0;             /* a tag belongs to one incarnation */
+        counter = tag ? counter : 0;
+    } else if (err->code != ERR_NOT_FOUND) {
+        return false;
+    }
+    while (tag == 0) {
+        tag = world_random_u64(chart->world);
+    }
+    counter++;
+    uint8_t fresh[24];
+    put_u64be(fresh, incarnation);
+    put_u64be(fresh + 8, tag);
+    put_u64be(fresh + 16, counter);
+    store_put(log_txn_rows(txn), family, chart_row_view(row), BYTES(fresh, sizeof fresh));
+    *out = (Chartmesh__V1__Dot)CHARTMESH__V1__DOT__INIT;
+    out->tag = tag;
+    out->counter = counter;
+    return true;
+}
+
+/* ---- Opening ------------------------------------------------------------------------------------------------- */
+
+struct trust_rows {
+    struct arena *arena;
+    struct bytes *envelopes;
+    size_t count, capacity;
+};
+
+static bool trust_row(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err)
+{
+    struct trust_rows *rows = context;
+    (void)key;
+    (void)stop;
+    if (!list_room(rows->arena, (void **)&rows->envelopes, rows->count, &rows->capacity, sizeof *rows->envelopes, err)) {
+        return false;
+    }
+    return arena_copy(rows->arena, value, &rows->envelopes[rows->count++], err);
+}
+
+static bool open_trust(struct chart *chart, const struct chart_options *options, struct err *err)
+{
+    AUTO_ARENA(arena, TRUST_ARENA);
+    struct trust_rows rows = {.arena = &arena};
+    bool changed;
+    if (!trust_new(&options->first_network, &chart->trust, err) ||
+        !trust_file(chart->trust, options->trust_file, err)) {
+        return err_wrap(err, "trust file");
+    }
+    return chart_each(chart, FAMILY_STATEMENT, BYTES_LIT("t"), BYTES_NONE, trust_row, &rows, err) &&
+           (rows.count == 0 || trust_add(chart->trust, rows.envelopes, rows.count, &changed, err));
+}
+
+bool chart_open(const struct chart_options *options, struct chart **out, struct err *err)
+{
+    struct chart *chart = calloc(1, sizeof *chart);
+    if (!chart) {
+        return err_raise(err, ERR_TOO_MUCH, "chart: no memory");
+    }
+    chart->store = options->store;
+    chart->keys = options->keys;
+    chart->log = options->log;
+    chart->world = options->world;
+    chart->facility = options->facility;
+    chart->network = *log_network(options->log);
+    chart->trust_lock = world_lock_new(chart->world);
+    for (size_t i = 0; i < CHART_LOCKS; i++) {
+        chart->locks[i] = world_lock_new(chart->world);
+    }
+    if (!open_trust(chart, options, err)) {
+        chart_close(chart);
+        return err_wrap(err, "open chart");
+    }
+    *out = chart;
+    return true;
+}
+
+void chart_close(struct chart *chart)
+{
+    if (!chart) {
+        return;
+    }
+    trust_free(chart->trust);
+    world_lock_free(chart->trust_lock);
+    for (size_t i = 0; i < CHART_LOCKS; i++) {
+        world_lock_free(chart->locks[i]);
+    }
+    free(chart);
+}
+
+struct log *chart_log(struct chart *chart)
+{
+    return chart->log;
+}
+
+struct keys *chart_keys(struct chart *chart)
+{
+    return chart->keys;
+}
+
+struct world *chart_world(struct chart *chart)
+{
+    return chart->world;
+}
+
+const struct id *chart_facility(const struct chart *chart)
+{
+    return &chart->facility;
+}
+
+const struct id *chart_network(const struct chart *chart)
+{
+    return &chart->network;
+}
+
+const struct trust *chart_trust_take(struct chart *chart)
+{
+    world_lock_take(chart->trust_lock);
+    return chart->trust;
+}
+
+void chart_trust_give(struct chart *chart)
+{
+    world_lock_give(chart->trust_lock);
+}
+
+static Chartmesh__V1__EntryKind trust_entry_kind(enum statement_kind kind)
+{
+    switch (kind) {
+    case STATEMENT_KEY:
+    case STATEMENT_KEY_REVOCATION:
+        return CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_KEY;
+    case STATEMENT_AUTHORITY:
+        return CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_AUTHORITY;
+    default:
+        return CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_MEMBERSHIP;
+    }
+}
+
+bool chart_trust_add(struct chart *chart, struct log_txn *txn, const struct bytes *envelopes, size_t count,
+                     struct err *err)
+{
+    AUTO_ARENA(arena, TRUST_ARENA);
+    AUTO_LOCKED(locked, chart->trust_lock);
+    bool *known;
+    void *memory;
+    struct statement statement;
+    if (!arena_array(&arena, count, sizeof *known, &memory, err)) {
+        return false;
+    }
+    known = memory;
+    for (size_t i = 0; i < count; i++) {
+        if (!statement_parse(envelopes[i], &arena, &statement, err)) {
+            return false;
+        }
+        known[i] = trust_envelope(chart->trust, &statement.id).len != 0;
+    }
+    bool changed;
+    if (!trust_add(chart->trust, envelopes, count, &changed, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (known[i]) {
+            continue;
+        }
+        if (!statement_parse(envelopes[i], &arena, &statement, err)) {
+            return false;
+        }
+        struct chart_row row = ROW(LETTER("t"), BYTES_OF(statement.id));
+        store_put(log_txn_rows(txn), FAMILY_STATEMENT, chart_row_view(&row), envelopes[i]);
+        const struct log_entry entry = {
+            .kind = trust_entry_kind(statement.kind), .objects = &statement.id, .objects_len = 1};
+        if (statement.kind != STATEMENT_EPOCH && !log_txn_add(txn, &entry, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void chart_lock(struct chart *chart, const struct id *p)
+{
+    world_lock_take(chart->locks[p->bytes[0] % CHART_LOCKS]);
+}
+
+void chart_unlock(struct chart *chart, const struct id *p)
+{
+    world_lock_give(chart->locks[p->bytes[0] % CHART_LOCKS]);
+}
+
+bool chart_head(struct chart *chart, struct arena *arena, Chartmesh__V1__Head **out, struct err *err)
+{
+    return head_make(&chart->network, &chart->facility, world_hlc(chart->world), arena, out, err);
+}
+
+int generation_compare(struct generation a, struct generation b)
+{
+    if (a.incarnation != b.incarnation) {
+        return a.incarnation > b.incarnation ? 1 : -1;
+    }
+    return (a.generation > b.generation) - (a.generation < b.generation);
+}
+
+/* ---- Other statements ---------------------------------------------------------------------------------------- */
+
+
+bool chart_statement_put(struct chart *chart, struct log_txn *txn, const struct subject *subject,
+                         const struct statement *statement, struct err *err)
+{
+    AUTO_ARENA(arena, ROW_ARENA);
+    AUTO_WIPE_HASH(ak);
+    struct bytes sealed;
+    unsigned year = 1970 + (unsigned)(hlc_ms(statement->head->hlc) / 31556952000u);
+    if (!keys_audit(chart->keys, &subject->p, year, log_txn_rows(txn), &ak, err) ||
+        !statement_row_seal(&ak, &statement->id, statement->envelope, &arena, &sealed, err)) {
+        return err_wrap(err, "statement row");
+    }
+    AUTO_BUILDER(b, STATEMENT_ROSTER_MAX + 4096);
+    build_bytes(&b, BYTES_OF(subject->p));
+    build_u32be(&b, year);
+    build_bytes(&b, sealed);
+    struct chart_row row = ROW(LETTER("s"), BYTES_OF(statement->id));
+    store_put(log_txn_rows(txn), FAMILY_STATEMENT, chart_row_view(&row), builder_view(&b));
+    return true;
+}
+
+bool chart_statement(struct chart *chart, const struct hash *id, struct arena *arena, struct bytes *envelope,
+                     struct err *err)
+{
+    AUTO_WIPE_HASH(ak);
+    struct bytes value;
+    struct chart_row row = ROW(LETTER("s"), BYTES_OF(*id)), trust = ROW(LETTER("t"), BYTES_OF(*id));
+    if (!store_get(chart->store, NULL, FAMILY_STATEMENT, chart_row_view(&row), arena, &value, err)) {
+        return err->code == ERR_NOT_FOUND &&
+               store_get(chart->store, NULL, FAMILY_STATEMENT, chart_row_view(&trust), arena, envelope, err);
+    }
+    struct reader r = reader_of(value);
+    struct id p = read_id(&r);
+    unsigned year = read_u32be(&r);
+    if (!r.ok) {
+        return err_raise(err, ERR_CORRUPT, "chart: a statement row of %zu bytes", value.len);
+    }
+    return keys_audit(chart->keys, &p, year, NULL, &ak, err) &&
+           statement_row_open(&ak, id, r.left, arena, envelope, err);
+}

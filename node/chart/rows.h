@@ -1,0 +1,84 @@
+/* node/chart/rows.h - the keys of the chart's rows. Only node/chart's own files include it.
+ *
+ * FAMILY_RECORD   P doc 'v' version       header row (formats 8); flags VERSION_COMPLETE, VERSION_PENDING
+ *                 P doc 'm' content       meta row (formats 8)
+ *                 P doc 'd'               the facility's dot in this document: incarnation, tag, counter
+ * FAMILY_CHUNK    content u64be i         sealed chunk (formats 8)
+ * FAMILY_INDEX    's' P, 'i' P            own and incoming subjects: sealed facility, patient, identity, since
+ *                 'g' P                   current generation of an own subject
+ *                 'v' version             P, doc
+ *                 'h' HMAC P, 'H' P HMAC  identifier index, both ways
+ *                 'k' HMAC                import key: sealed subject, doc, version, content hash
+ *                 'p' P policy            a policy version
+ *                 'q' P                   the facility's dot in the subject's policies
+ * FAMILY_STREAM   'O' peer lane hlc       outbox
+ *                 'L' P doc version peer  delivery ledger
+ *                 'F' P doc|zeros         fence
+ *                 'D' version disclosure  a copy's disclosures: incarnation, generation
+ *                 'C' P order             cases
+ * FAMILY_STATEMENT 's' id                 P, u16be year, sealed envelope (P zero: the envelope itself)
+ *                 't' id                  trust statements that came after the trust file */
+#pragma once
+
+#include "node/chart/chart.h"
+#include "proto/base/builder.h"
+#include "proto/base/reader.h"
+
+enum { CHART_LOCKS = 64, CHART_ROW_MAX = 128 };
+
+struct chart {
+    struct store *store;
+    struct keys *keys;
+    struct log *log;
+    struct world *world;
+    struct id facility, network;
+    struct trust *trust;
+    struct world_lock *trust_lock;
+    struct world_lock *locks[CHART_LOCKS];
+};
+
+struct chart_row { uint8_t bytes[CHART_ROW_MAX]; size_t len; };
+
+static inline struct bytes chart_row_view(const struct chart_row *row)
+{
+    return BYTES(row->bytes, row->len);
+}
+
+/* chart_row builds a key from pieces. */
+struct chart_row chart_row_of(const struct bytes *parts, size_t count);
+#define ROW(...)                                                                                             \
+    chart_row_of((const struct bytes[]){__VA_ARGS__}, COUNT(((const struct bytes[]){__VA_ARGS__})))
+#define LETTER(c) BYTES_LIT(c)
+
+/* The text of a u64 in a key. */
+struct be64 { uint8_t bytes[8]; };
+static inline struct be64 be64(uint64_t value)
+{
+    struct be64 out;
+    put_u64be(out.bytes, value);
+    return out;
+}
+
+/* Sealed by the facility's index key, bound to the row's key. */
+NODISCARD bool chart_put_sealed(struct chart *chart, struct log_txn *txn, enum store_family family,
+                                const struct chart_row *row, struct bytes plain, struct err *err);
+NODISCARD bool chart_get_sealed(struct chart *chart, enum store_family family, const struct chart_row *row,
+                                struct arena *arena, struct bytes *plain, struct err *err);
+
+/* chart_each calls `fn` for every row with the prefix, in order, until it returns false (*stop) or fails. */
+NODISCARD bool chart_each(struct chart *chart, enum store_family family, struct bytes prefix, struct bytes from,
+                          bool (*fn)(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err),
+                          void *context, struct err *err);
+
+/* chart_draw_dot: the next dot of a series whose row is given. */
+NODISCARD bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family family,
+                              const struct chart_row *row, Chartmesh__V1__Dot *out, struct err *err);
+
+/* A growing list in an arena. */
+NODISCARD bool list_room(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size,
+                         struct err *err);
+
+NODISCARD bool feed_row_put(struct log_txn *txn, const struct feed_row *row, struct err *err);
+NODISCARD bool subject_row_put(struct chart *chart, struct log_txn *txn, const struct subject *subject,
+                               const struct id *identity, uint64_t since, struct err *err);
+NODISCARD bool chart_subject_by_p(struct chart *chart, const struct id *p, struct chart_subject *out, struct err *err);

@@ -1,0 +1,119 @@
+/* node/gate/gate_inside.h - what the gate's own files share. Nobody else includes it. */
+#pragma once
+
+#include "node/gate/gate.h"
+#include "proto/chartmesh/v1/common.pb-c.h"
+
+enum {
+    GATE_INLINE_MAX = 1 << 20,           /* content in a reply; larger is downloaded */
+    GATE_ABSENT_PER_S = 50,              /* entries about what is not here: more are answered, not logged */
+};
+
+/* Leaf hashes of one large content: a path needs all of them, and a pull asks for chunk after chunk. */
+struct leaf_cache {
+    struct id content;
+    struct hash *leaves;
+    uint64_t count;
+};
+
+struct gate {
+    struct chart *chart;
+    struct consent_config config;
+    bool (*may)(void *context, const char *role, const char *purpose, const char *rpc);
+    void *context;
+    struct hash tables;                  /* Decision.tables: code tables and matrix */
+    struct world_lock *lock;
+    struct leaf_cache leaves;
+    uint64_t absent_second;
+    unsigned absent_count;
+};
+
+/* A subject's consent, compiled for one request. */
+struct consent_state {
+    struct chart_subject subject;
+    struct consent_heads heads;
+    struct chart_policy *policies;
+    size_t policies_len;
+    unsigned integrity;
+    int64_t lo_ms, hi_ms;
+};
+NODISCARD bool consent_state_load(struct gate *gate, const struct subject *subject, struct arena *arena,
+                                  struct consent_state *out, struct err *err);
+NODISCARD bool consent_state_of(struct gate *gate, const struct subject *subject, struct chart_policy *policies,
+                                size_t count, struct arena *arena, struct consent_state *out, struct err *err);
+void consent_state_context(const struct gate *gate, const struct consent_state *state, struct consent_context *out);
+
+/* The facts of one version of a loaded document. */
+struct consent_version version_facts(const struct chart_version *versions, size_t count, size_t i,
+                                     const Chartmesh__V1__Labels *effective);
+
+/* decide_version: READ or SEARCH by this caller, of version i. */
+NODISCARD bool decide_version(struct gate *gate, const struct consent_state *state, const struct caller *caller,
+                              enum consent_action action, const struct chart_version *versions, size_t count, size_t i,
+                              const Chartmesh__V1__Labels *effective, struct arena *arena,
+                              struct consent_decision *out, struct err *err);
+
+/* A log entry's Decision out of one or several. `disclosure` NULL: none. */
+NODISCARD bool decision_message(struct gate *gate, const struct consent_state *state,
+                                const struct consent_decision *decisions, size_t count, const struct hash *disclosure,
+                                struct arena *arena, Chartmesh__V1__Decision **out, struct err *err);
+
+/* read_content opens a complete content, checks its commitment, and gives it whole (<= GATE_INLINE_MAX). */
+NODISCARD bool read_content(struct gate *gate, const struct subject *subject, const struct chart_version *version,
+                            const struct content_meta *meta, struct arena *arena, struct bytes *out, struct err *err);
+/* read_chunk opens one chunk: coded and plain. */
+NODISCARD bool read_chunk(struct gate *gate, const struct chart_content *content, uint64_t length, uint64_t index,
+                          struct arena *arena, struct bytes *coded, struct bytes *plain, struct err *err);
+
+/* log_read makes an entry of kind READ (or DENIED, ABSENT) durable and gives its index. */
+struct read_entry {
+    Chartmesh__V1__EntryKind kind;
+    const struct caller *caller;
+    const struct subject *subject;       /* NULL: filed under none */
+    const struct hash *objects;
+    size_t objects_len;
+    const Chartmesh__V1__Decision *decision;
+    const struct hash *disclosure;
+    const char *reason;
+    uint64_t extent;
+};
+NODISCARD bool log_read(struct gate *gate, const struct read_entry *entry, uint64_t *index, struct err *err);
+
+/* refuse logs DENIED or ABSENT and gives the one answer of both. */
+bool refuse(struct gate *gate, const struct caller *caller, const struct subject *subject, const struct hash *versions,
+            size_t count, const Chartmesh__V1__Decision *decision, const char *why, struct err *err);
+
+NODISCARD bool view_fill(struct gate *gate, const struct subject *subject, const struct chart_version *version,
+                         bool with_content, struct arena *arena, Chartmesh__V1__VersionView **out, uint64_t *extent,
+                         struct err *err);
+ProtobufCBinaryData pb_of(struct bytes view);
+NODISCARD bool copy_pb(struct arena *arena, struct bytes view, ProtobufCBinaryData *out, struct err *err);
+
+/* One document while it is read: what it has, and what of it this caller may have. */
+struct document_read {
+    struct consent_state state;
+    struct chart_version *versions;
+    size_t count;
+    Chartmesh__V1__Labels *labels;
+    /* What is permitted: places, their ids and decisions. */
+    size_t *places;
+    struct hash *ids;
+    struct consent_decision *decisions;
+    size_t permitted;
+    struct consent_decision denied;      /* the first denial */
+    bool any_denied;
+};
+
+/* document_load sets count to 0 when there is none. document_decide files version i among the permitted or denied.
+ * refuse_document answers when nothing is permitted. document_log makes the READ entry durable. */
+NODISCARD bool document_load(struct gate *gate, const struct subject *subject, const struct id *document,
+                             struct arena *arena, struct document_read *out, struct err *err);
+NODISCARD bool document_decide(struct gate *gate, struct document_read *read, const struct caller *caller,
+                               enum consent_action action, size_t i, struct arena *arena, struct err *err);
+bool refuse_document(struct gate *gate, const struct caller *caller, const struct subject *subject,
+                     struct document_read *read, struct arena *arena, struct err *err);
+NODISCARD bool document_log(struct gate *gate, const struct caller *caller, const struct subject *subject,
+                            struct document_read *read, uint64_t extent, struct arena *arena, uint64_t *index,
+                            struct err *err);
+NODISCARD bool receipt_into(struct gate *gate, const struct caller *caller, uint64_t index, struct arena *arena,
+                            ProtobufCBinaryData *out, struct err *err);

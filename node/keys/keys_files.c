@@ -1,0 +1,108 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "node/keys/keys.h"
+
+static bool read_secret(const char *path, struct hash *out, struct err *err)
+{
+    char text[2 * HASH_LEN + 2];
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return err_raise(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_UNAVAILABLE, "key file %s: %s", path,
+                         strerror(errno));
+    }
+    bool stat_ok = fstat(fd, &info) == 0;
+    ssize_t len = read(fd, text, sizeof text);
+    close(fd);
+    if (!stat_ok || info.st_uid != geteuid() || (info.st_mode & 077) != 0) {
+        return err_raise(err, ERR_STATE, "key file %s: must belong to this user and be closed to others (chmod 600)",
+                         path);
+    }
+    bool shaped = len == 2 * HASH_LEN + 1 && text[2 * HASH_LEN] == '\n';
+    text[2 * HASH_LEN] = '\0';
+    bool ok = shaped && hex_decode(text, out->bytes, HASH_LEN, err);
+    secret_wipe(text, sizeof text);
+    return ok || err_raise(err, ERR_INVALID, "key file %s: expected 64 hex digits and a line feed", path);
+}
+
+static bool read_named(const char *folder, const char *name, struct hash *out, struct err *err)
+{
+    char path[4096];
+    int len = snprintf(path, sizeof path, "%s/%s.key", folder, name);
+    if (len < 0 || (size_t)len >= sizeof path) {
+        return err_raise(err, ERR_INVALID, "key folder: its path is too long");
+    }
+    return read_secret(path, out, err);
+}
+
+bool keys_read_files(const char *root_file, const char *folder, struct keys_secrets *out, struct err *err)
+{
+    return read_secret(root_file, &out->root, err) && read_named(folder, "statement", &out->statement, err) &&
+           read_named(folder, "checkpoint", &out->checkpoint, err) &&
+           read_named(folder, "witness", &out->witness, err) && read_named(folder, "sealing", &out->sealing, err);
+}
+
+enum { SMALL_FILE_MAX = 64 << 10 };
+
+static bool small_file_load(void *context, struct arena *arena, struct bytes *out, struct err *err)
+{
+    const char *path = context;
+    FILE *file = fopen(path, "rbe");
+    if (!file) {
+        return err_raise(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_UNAVAILABLE, "%s: %s", path, strerror(errno));
+    }
+    void *memory;
+    bool ok = arena_alloc(arena, SMALL_FILE_MAX, &memory, err);
+    if (ok) {
+        size_t len = fread(memory, 1, SMALL_FILE_MAX, file);
+        ok = !ferror(file) && len < SMALL_FILE_MAX;
+        *out = BYTES(memory, len);
+        ok = ok || err_raise(err, ERR_CORRUPT, "%s: cannot be read or is too large", path);
+    }
+    fclose(file);
+    return ok;
+}
+
+static bool write_whole(int fd, struct bytes view)
+{
+    while (view.len) {
+        ssize_t n = write(fd, view.data, view.len);
+        if (n <= 0) {
+            return false;
+        }
+        view = BYTES(view.data + n, view.len - (size_t)n);
+    }
+    return true;
+}
+
+/* Never a half-written file under the name: write beside, sync, rename, sync the folder. */
+static bool small_file_save(void *context, struct bytes content, struct err *err)
+{
+    const char *path = context;
+    char beside[4096], folder[4096];
+    snprintf(beside, sizeof beside, "%s.new", path);
+    snprintf(folder, sizeof folder, "%s", path);
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && write_whole(fd, content) && fsync(fd) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    ok = ok && rename(beside, path) == 0;
+    int dir = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ok = ok && dir >= 0 && fsync(dir) == 0;
+    if (dir >= 0) {
+        close(dir);
+    }
+    return ok || err_raise(err, ERR_UNAVAILABLE, "%s: cannot be written: %s", path, strerror(errno));
+}
+
+struct keyring_port keyring_file(const char *path)
+{
+    return (struct keyring_port){small_file_load, small_file_save, (void *)(uintptr_t)path};
+}

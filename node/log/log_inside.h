@@ -1,0 +1,109 @@
+/* node/log/log_inside.h - what the log's own files share: its state, rows and helpers. Nobody else includes it.
+ *
+ * Rows. FAMILY_META: "log" -> size || incarnation || last hlc || last MAP index + 1 || facility || network,
+ *       "checkpoint" -> the newest note, "cosigned" -> the newest note with cosignatures, "epoch" -> the envelope.
+ * FAMILY_LOG: 'e' u64be index -> C || entry row; 'h' u8 level u64be n -> hash of a complete subtree;
+ *       'f' u64be index u8 part -> a row of the change feed.
+ * FAMILY_MAP: 'c' map key -> sealed count || last || chain; 'x' map key u64be k -> sealed index || chain;
+ *       'w' HMAC(principal, user) -> sealed actor || salt || index of the ENROL entry; 'a' actor -> sealed index. */
+#pragma once
+
+#include "node/log/log.h"
+
+enum {
+    COMMIT_ENTRIES_MAX = 256,
+    COMMIT_BYTES_MAX = 4 << 20,
+    COMMIT_ARENA = 64 << 20,
+    ENTRY_OBJECTS_MAX = 256,
+    FEED_PARTS_MAX = 16,
+};
+
+struct log_txn {
+    struct log *log;
+    struct store_batch *rows;
+    struct arena arena;          /* the entries' copies */
+    struct log_txn_entry *entries, **entries_end;
+    size_t entries_len;
+    struct bytes feed[FEED_PARTS_MAX];
+    size_t feed_len;
+    bool notify;
+    /* The committer's, under the log's lock. */
+    struct log_txn *next;
+    bool done;
+    uint64_t first;
+};
+
+struct log_txn_entry {
+    struct log_txn_entry *next;
+    struct log_entry entry;
+    struct log_who who;
+    struct subject subject;
+    struct hash disclosure;
+    struct id counterpart;
+};
+
+struct feed_listener {
+    void (*fn)(void *context);
+    void *context;
+};
+
+struct log {
+    struct store *store;
+    struct keys *keys;
+    struct world *world;
+    struct anchor_port anchor;
+    struct id network, facility;
+    char domain[256], origin[300];
+    uint64_t incarnation;
+    struct bytes epoch_statement;
+    struct arena arena;          /* what lives as long as the log */
+    uint32_t map_every_ms, map_every_entries;
+
+    struct world_lock *lock;     /* guards what follows */
+    struct world_event *committed;
+    struct log_txn *queue, **queue_end;
+    bool committing;
+    struct log_size durable;
+    struct feed_listener listeners[8];
+    size_t listeners_len;
+    bool map_wanted, closed;
+    uint64_t map_epoch;          /* the newest: index of its MAP entry + 1 */
+    struct map *epoch_map;       /* as of map_epoch; NULL: not in memory */
+
+    /* Only the committer's. */
+    struct merkle_edge edge;
+    struct map *map;
+    uint64_t last_hlc, map_since_mono_ms;
+    uint32_t map_since;          /* entries since the last MAP entry, itself not counted */
+    struct arena scratch;
+
+    struct world_lane *timer_lane;
+    uint64_t timer;
+};
+
+struct row { uint8_t bytes[64]; size_t len; };
+static inline struct bytes row_bytes(const struct row *row)
+{
+    return BYTES(row->bytes, row->len);
+}
+struct row row_number(char kind, uint64_t number);                         /* 'e', 'f' (without part) */
+struct row row_tree(unsigned level, uint64_t n);
+struct row row_key(char kind, const struct hash *key);                     /* 'c', 'w', 'a' */
+struct row row_position(const struct hash *key, uint64_t k);
+
+/* Sealed by the facility's index key, bound to the row's own key. */
+NODISCARD bool log_seal(struct log *log, const struct row *row, struct bytes plain, struct arena *arena,
+                        struct bytes *out, struct err *err);
+NODISCARD bool log_unseal(struct log *log, const struct row *row, struct bytes sealed, struct arena *arena,
+                          struct bytes *out, struct err *err);
+
+struct merkle_source log_source(struct log *log);
+struct row row_who(struct log *log, const struct log_who *who);
+unsigned year_of_hlc(uint64_t hlc);
+struct hash leaf_hash(const struct hash *commitment);                      /* of the tree's leaf */
+
+/* committer.c: writes what is queued, plus a MAP entry when one is due or wanted. The lock is held on entry and exit. */
+void log_run_committer(struct log *log);
+
+/* log_map.c: the map as of an epoch, from the positions. */
+NODISCARD bool log_map_rebuild(struct log *log, uint64_t epoch, struct map **out, struct err *err);

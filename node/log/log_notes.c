@@ -1,0 +1,107 @@
+/* Checkpoints with their cosignatures, and the anchor's file. */
+#include "node/log/log_inside.h"
+
+#include <stdio.h>
+
+enum { NOTE_ARENA = 256 << 10 };
+
+bool log_checkpoint(struct log *log, struct arena *arena, struct bytes *note, struct err *err)
+{
+    AUTO_ARENA(scratch, NOTE_ARENA);
+    struct bytes newest, cosigned;
+    struct checkpoint a, b;
+    if (!store_get(log->store, NULL, FAMILY_META, BYTES_LIT("checkpoint"), &scratch, &newest, err) ||
+        !checkpoint_open(newest, NULL, 0, &a, err)) {
+        return err_wrap(err, "checkpoint");
+    }
+    if (store_get(log->store, NULL, FAMILY_META, BYTES_LIT("cosigned"), &scratch, &cosigned, err) &&
+        checkpoint_open(cosigned, NULL, 0, &b, err) && a.size == b.size) {
+        newest = cosigned;
+    }
+    return arena_copy(arena, newest, note, err);
+}
+
+/* How many lines beyond the log's own signature a note has: they were verified before they were stored. */
+static unsigned cosignatures(struct bytes note)
+{
+    unsigned lines = 0;
+    for (size_t i = 0; i + 1 < note.len; i++) {
+        lines += note.data[i] == '\n' && note.data[i + 1] == 0xe2;    /* an em dash begins a signature line */
+    }
+    return lines ? lines - 1 : 0;
+}
+
+bool log_cosignature(struct log *log, uint64_t size, const char *witness, struct bytes line, struct err *err)
+{
+    AUTO_ARENA(arena, NOTE_ARENA);
+    struct bytes note, cosigned, joined;
+    struct checkpoint checkpoint;
+    char start[300];
+    AUTO_LOCKED(locked, log->lock);
+    if (!store_get(log->store, NULL, FAMILY_META, BYTES_LIT("cosigned"), &arena, &cosigned, err)) {
+        cosigned = BYTES_NONE;
+    } else if (!checkpoint_open(cosigned, NULL, 0, &checkpoint, err)) {
+        return err_wrap(err, "stored cosigned checkpoint");
+    }
+    bool same = cosigned.len && checkpoint.size == size;
+    if (cosigned.len && checkpoint.size > size) {
+        return true;
+    }
+    note = cosigned;
+    if (!same) {
+        struct hash root;
+        struct merkle_source source = log_source(log);
+        if (size > log->durable.size || !merkle_root_at(&source, size, &root, err) ||
+            !checkpoint_sign(log->origin, size, &root, keys_checkpoint(log->keys), &arena, &note, err)) {
+            return err_raise(err, ERR_RANGE, "log: no checkpoint of size %ju to cosign", (uintmax_t)size);
+        }
+    }
+    snprintf(start, sizeof start, "\n\xe2\x80\x94 %s ", witness);
+    if (same && memmem(note.data, note.len, start, strlen(start))) {
+        return true;
+    }
+    AUTO_STORE_BATCH rows = store_batch_new();
+    if (!checkpoint_add(note, line, &arena, &joined, err)) {
+        return false;
+    }
+    store_put(rows, FAMILY_META, BYTES_LIT("cosigned"), joined);
+    if (!store_commit(log->store, rows, err)) {
+        world_fatal(log->world, err);
+    }
+    world_event_signal(log->committed);
+    return true;
+}
+
+bool log_cosigned(struct log *log, uint64_t min_size, unsigned quorum, uint32_t wait_ms, struct arena *arena,
+                  struct bytes *note, uint64_t *size, struct err *err)
+{
+    uint64_t until = world_mono_ms(log->world) + wait_ms;
+    AUTO_LOCKED(locked, log->lock);
+    for (;;) {
+        AUTO_ARENA(scratch, NOTE_ARENA);
+        struct checkpoint checkpoint;
+        struct bytes cosigned;
+        if (store_get(log->store, NULL, FAMILY_META, BYTES_LIT("cosigned"), &scratch, &cosigned, err)) {
+            if (!checkpoint_open(cosigned, NULL, 0, &checkpoint, err)) {
+                return err_wrap(err, "stored cosigned checkpoint");
+            }
+            if (checkpoint.size >= min_size && cosignatures(cosigned) >= quorum) {
+                *size = checkpoint.size;
+                return arena_copy(arena, cosigned, note, err);
+            }
+        } else if (err->code != ERR_NOT_FOUND) {
+            return false;
+        }
+        if (!world_event_wait_until(log->committed, log->lock, until)) {
+            return err_raise(err, ERR_UNAVAILABLE, "log: no checkpoint of %ju entries with %u cosignatures yet",
+                             (uintmax_t)min_size, quorum);
+        }
+    }
+}
+
+/* The anchor is a small file, replaced whole, as the keyring is. */
+struct anchor_port anchor_file(const char *path)
+{
+    struct keyring_port file = keyring_file(path);
+    return (struct anchor_port){file.load, file.save, file.context};
+}
