@@ -1,5 +1,6 @@
 /* Writes canonical.txt, dsse.txt and stream.txt into the folder named by its argument (proto/vectors/README.md).
- * Everything follows from SHA-256 of a counter: running it again gives the same bytes, unless the format changed. */
+ * Everything follows from SHA-256 of a counter: running it again gives the same bytes, unless the format changed.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -260,7 +261,8 @@ static struct signing_key *new_key(FILE *out)
     struct signing_key *key;
     must(signing_key_new(&seed, &key, &err));
     struct hash id = key_id(KEY_ED25519, signing_key_public(key));
-    fprintf(out, "key %s %s %s\n", hex(BYTES_OF(seed)), hex(BYTES_OF(*signing_key_public(key))), hex(BYTES_OF(id)));
+    fprintf(out, "key %s %s %s\n", hex(BYTES_OF(seed)), hex(BYTES_OF(*signing_key_public(key))),
+            hex(BYTES_OF(id)));
     return key;
 }
 
@@ -274,7 +276,8 @@ static struct bytes flipped(struct bytes view, size_t bit)
 
 static void dsse(FILE *out)
 {
-    fprintf(out, "# Envelopes and what the verifier expects (docs/protocol/01-envelopes.md). Format: README.md.\n\n");
+    fprintf(out,
+            "# Envelopes and what the verifier expects (docs/protocol/01-envelopes.md). Format: README.md.\n\n");
     struct signing_key *a = new_key(out), *b = new_key(out);
     struct hash keys[] = {*signing_key_public(a), *signing_key_public(b)};
     const struct signing_key *both[] = {a, b};

@@ -183,8 +183,8 @@ static void fill_member(struct member *member, const struct held *held)
 static bool check_link(const struct held *newer, const struct held *older, struct err *err)
 {
     const Chartmesh__V1__Membership *n = AS(Membership, newer), *o = AS(Membership, older);
-    return (bytes_equal(bytes_pb(n->head->facility), bytes_pb(o->head->facility)) && n->version == o->version + 1 &&
-            n->head->hlc > o->head->hlc) ||
+    return (bytes_equal(bytes_pb(n->head->facility), bytes_pb(o->head->facility)) &&
+            n->version == o->version + 1 && n->head->hlc > o->head->hlc) ||
            refused(err, "membership", "does not follow its previous one");
 }
 
@@ -361,7 +361,8 @@ static bool find_members(struct trust *trust, struct view *view, struct err *err
     }
     const Chartmesh__V1__Roster *roster = AS(Roster, view->roster);
     void *room;
-    if (!arena_array(&trust->memory->arena, roster->n_memberships + roster->n_former, sizeof(struct chain), &room, err)) {
+    if (!arena_array(&trust->memory->arena, roster->n_memberships + roster->n_former, sizeof(struct chain), &room,
+                     err)) {
         return false;
     }
     view->chains = room;
