@@ -74,8 +74,8 @@ struct check {
 
 /* contradict notes a fault of a claim and where it is, lack what is missing for it; the first finding of a claim
  * stays, except that a contradiction replaces a lack. Both return false. */
-bool contradict(struct check *c, enum verify_claim claim, const struct bundle_frame *frame, const char *format, ...)
-    PRINTF_LIKE(4, 5);
+bool contradict(struct check *c, enum verify_claim claim, const struct bundle_frame *frame, const char *format,
+                ...) PRINTF_LIKE(4, 5);
 bool lack(struct check *c, enum verify_claim claim, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /* judge turns the error of a check on a frame into a finding: what is unknown is lacking, a spent budget ends the
@@ -90,10 +90,10 @@ bool check_map(struct check *c);                                /* entries.c */
 bool check_entries(struct check *c);                            /* entries.c */
 bool check_chain(struct check *c);                              /* entries.c */
 bool check_complete(struct check *c);                           /* complete.c */
-bool check_statements(struct check *c);                         /* statements.c: statements and author signatures */
-bool check_decisions(struct check *c);                          /* decisions.c */
-bool check_earlier(struct check *c);                            /* earlier.c: extension, all logs */
-bool make_rows(struct check *c);                                /* rows.c */
+bool check_statements(struct check *c); /* statements.c: statements and author signatures */
+bool check_decisions(struct check *c); /* decisions.c */
+bool check_earlier(struct check *c); /* earlier.c: extension, all logs */
+bool make_rows(struct check *c); /* rows.c */
 
 /* verify_alone is verify_bundle without the earlier bundles; *c keeps what earlier.c compares. check_end frees. */
 bool verify_alone(struct check *c, struct bytes file);

@@ -61,8 +61,8 @@ static bool check_scope(struct check *c, const struct given *given)
         return contradict(c, VERIFY_COMPLETE, &given->frame, "the authority's key is not 32 bytes");
     }
     struct hash signer = key_id(KEY_ED25519, &key);
-    const char *fault = authority->duty != CHARTMESH__V1__DUTY__DUTY_AUDIT                  ? "duty"
-                        : strcmp(authority->holder, c->asked->principal) != 0              ? "holder"
+    const char *fault = authority->duty != CHARTMESH__V1__DUTY__DUTY_AUDIT                        ? "duty"
+                        : strcmp(authority->holder, c->asked->principal) != 0                     ? "holder"
                         : c->query.s.signers != 1 || !hash_equal(&c->query.s.key_ids[0], &signer) ? "key"
                         : !bytes_equal(bytes_pb(authority->head->facility), bytes_pb(c->asked->facility))
                             ? "facility"
@@ -70,14 +70,16 @@ static bool check_scope(struct check *c, const struct given *given)
                         : !covers_purpose(c) ? "purposes"
                         : !covers_time(c)    ? "period"
                                              : NULL;
-    return !fault || contradict(c, VERIFY_COMPLETE, &given->frame, "the query is outside its authority: %s", fault);
+    return !fault ||
+           contradict(c, VERIFY_COMPLETE, &given->frame, "the query is outside its authority: %s", fault);
 }
 
 /* Without an authority only a patient asks, about themself. */
 static bool check_own_account(struct check *c)
 {
-    const Chartmesh__V1__Key *key =
-        c->trust && c->query.s.signers == 1 ? trust_key(c->trust, &c->query.s.key_ids[0], c->asked->head->hlc) : NULL;
+    const Chartmesh__V1__Key *key = c->trust && c->query.s.signers == 1
+                                        ? trust_key(c->trust, &c->query.s.key_ids[0], c->asked->head->hlc)
+                                        : NULL;
     if (!key) {
         lack(c, VERIFY_COMPLETE, "no authority and no enrolled key: who asked is not shown");
         return true;
@@ -98,7 +100,8 @@ static bool check_authority(struct check *c)
         return true;
     }
     if (given->s.kind != STATEMENT_AUTHORITY) {
-        return contradict(c, VERIFY_COMPLETE, &given->frame, "the query's authority is not an authority statement");
+        return contradict(c, VERIFY_COMPLETE, &given->frame,
+                          "the query's authority is not an authority statement");
     }
     c->authority = (const void *)given->s.message;
     return check_scope(c, given);
@@ -132,8 +135,8 @@ static bool check_older(struct check *c, const struct older *older)
     for (size_t i = 0; ok && i < message->n_path; i++) {
         ok = hash_from(bytes_pb(message->path[i]), &path[i]);
     }
-    if (!ok || !merkle_consistent(message->size, c->checkpoint.size, &root, &c->checkpoint.root, path,
-                                  message->n_path)) {
+    if (!ok ||
+        !merkle_consistent(message->size, c->checkpoint.size, &root, &c->checkpoint.root, path, message->n_path)) {
         return contradict(c, VERIFY_COMPLETE, &older->frame, "the tree of %ju entries is no beginning of this one",
                           (uintmax_t)message->size);
     }
@@ -178,8 +181,8 @@ static bool check_after_map(struct check *c, const struct shown *own)
     for (size_t i = 0; i < c->shown_len; i++) {
         const struct shown *shown = &c->shown[i];
         if (shown->index > c->map->at->index && shown != own && shown->entry->kind != ENTRY_KIND(ENROL)) {
-            return contradict(c, VERIFY_COMPLETE, &shown->frame, "entry %ju, after the map epoch, is not this query's",
-                              (uintmax_t)shown->index);
+            return contradict(c, VERIFY_COMPLETE, &shown->frame,
+                              "entry %ju, after the map epoch, is not this query's", (uintmax_t)shown->index);
         }
     }
     return true;
@@ -201,7 +204,8 @@ static bool check_fresh(struct check *c, const struct shown *own)
         return true;
     }
     if (own->index > c->report->map_epoch + FRESH_ENTRIES) {
-        return contradict(c, VERIFY_COMPLETE, &own->frame, "the map epoch is older than %d entries", FRESH_ENTRIES);
+        return contradict(c, VERIFY_COMPLETE, &own->frame, "the map epoch is older than %d entries",
+                          FRESH_ENTRIES);
     }
     return hlc_ms(own->entry->hlc) - hlc_ms(c->map_entry->hlc) <= FRESH_MS || only_enrolments_between(c, own) ||
            contradict(c, VERIFY_COMPLETE, &own->frame, "the map epoch is older than %d s", FRESH_MS / 1000);
@@ -212,7 +216,8 @@ static bool check_own_query(struct check *c, const struct shown *own)
 {
     const Chartmesh__V1__Entry *entry = own->entry;
     bool authorized = c->asked->authority.len > 0;
-    if (entry->n_objects != 1u + authorized || (authorized && !entry_names(entry, bytes_pb(c->asked->authority))) ||
+    if (entry->n_objects != 1u + authorized ||
+        (authorized && !entry_names(entry, bytes_pb(c->asked->authority))) ||
         (c->asked->subject ? !subject_equal(entry->subject, c->asked->subject) : entry->subject != NULL)) {
         return contradict(c, VERIFY_COMPLETE, &own->frame, "the query's entry is about something else");
     }

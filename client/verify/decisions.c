@@ -271,9 +271,13 @@ bool check_decisions(struct check *c)
             return false;
         }
     }
+    if (c->authority && !c->authority->version_headers) {
+        lack(c, VERIFY_DECISIONS, "effects and paths agree; the authority allows no version headers");
+    }
     if (c->report->recomputed < c->report->decisions) {
         lack(c, VERIFY_DECISIONS,
-             "effects and paths agree; %ju of %ju were computed again, the others rest on tables or headers that are "
+             "effects and paths agree; %ju of %ju were computed again, the others rest on tables or headers that "
+             "are "
              "not in a bundle",
              (uintmax_t)c->report->recomputed, (uintmax_t)c->report->decisions);
     }

@@ -6,7 +6,7 @@
 struct past {
     struct check check;
     struct verify_report report;
-    bool usable;                           /* about the same subject or actor at the same facility, and sound */
+    bool usable; /* about the same subject or actor at the same facility, and sound */
 };
 
 static bool is_sound(const struct verify_report *report)
@@ -49,7 +49,8 @@ static const struct hash *chain_at(const struct check *c, uint64_t k)
 static void check_extends(struct check *c, const struct past *past)
 {
     const struct check *before = &past->check;
-    if (before->checkpoint.size == c->checkpoint.size && !hash_equal(&before->checkpoint.root, &c->checkpoint.root)) {
+    if (before->checkpoint.size == c->checkpoint.size &&
+        !hash_equal(&before->checkpoint.root, &c->checkpoint.root)) {
         contradict(c, VERIFY_COMPLETE, &c->note, "an earlier bundle shows another tree of the same size: a fork");
         return;
     }
@@ -83,7 +84,8 @@ static bool covers_all(const struct past *past, struct bytes last_checkpoint)
     return covered >= last.size;
 }
 
-static const struct past *past_of(const struct past *pasts, size_t count, const struct check *c, uint64_t incarnation)
+static const struct past *past_of(const struct past *pasts, size_t count, const struct check *c,
+                                  uint64_t incarnation)
 {
     for (size_t i = 0; i < count; i++) {
         if (pasts[i].usable && pasts[i].check.incarnation == incarnation &&

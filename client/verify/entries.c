@@ -52,7 +52,8 @@ static bool set_map_key(struct check *c)
     struct id facility, patient;
     struct hash actor;
     const Chartmesh__V1__Subject *subject = c->asked->subject;
-    if (subject && id_from(bytes_pb(subject->facility), &facility) && id_from(bytes_pb(subject->patient), &patient)) {
+    if (subject && id_from(bytes_pb(subject->facility), &facility) &&
+        id_from(bytes_pb(subject->patient), &patient)) {
         c->map_key = map_key_patient(&facility, &patient);
     } else if (!subject && id_from(bytes_pb(c->asked->facility), &facility) &&
                hash_from(bytes_pb(c->asked->actor), &actor)) {
@@ -74,7 +75,9 @@ static bool map_proof_of(struct check *c, struct map_proof *proof, bool *present
         *present != (map->chain.len > 0) || (!*present && map->last != 0)) {
         return contradict(c, VERIFY_CHAIN, &c->map_frame, "the map frame claims both presence and absence");
     }
-    *proof = (struct map_proof){.end = *present ? MAP_PRESENT : other ? MAP_OTHER : MAP_NOTHING,
+    *proof = (struct map_proof){.end = *present ? MAP_PRESENT
+                                       : other  ? MAP_OTHER
+                                                : MAP_NOTHING,
                                 .siblings_len = map->n_siblings};
     bool ok = !other || (hash_from(bytes_pb(map->other_key), &proof->other_key) &&
                          hash_from(bytes_pb(map->other_value), &proof->other_value));
@@ -96,7 +99,8 @@ static bool check_map_proof(struct check *c)
     if (!map_proof_of(c, proof, &present)) {
         return false;
     }
-    if (!hash_from(bytes_pb(c->map_entry->root), &root) || (present && !hash_from(bytes_pb(c->map->chain), &chain))) {
+    if (!hash_from(bytes_pb(c->map_entry->root), &root) ||
+        (present && !hash_from(bytes_pb(c->map->chain), &chain))) {
         return contradict(c, VERIFY_CHAIN, &c->map_frame, "a hash in the map frame is not 32 bytes");
     }
     value = map_value(c->map->count, c->map->last, &chain);
@@ -136,11 +140,13 @@ static bool is_own_query(const struct check *c, const Chartmesh__V1__Entry *entr
 static bool check_entry_0(struct check *c, const struct shown *shown)
 {
     const Chartmesh__V1__Entry *entry = shown->entry;
-    return (entry->kind == ENTRY_KIND(EPOCH) && entry->n_objects == 1 && entry_names(entry, bytes_pb(c->said->epoch))) ||
+    return (entry->kind == ENTRY_KIND(EPOCH) && entry->n_objects == 1 &&
+            entry_names(entry, bytes_pb(c->said->epoch))) ||
            contradict(c, VERIFY_ENTRIES, &shown->frame, "entry 0 is not the log's EPOCH, or names another one");
 }
 
-/* Formats 7: every opened entry is the query's own, except entry 0, ENROL and, about an actor, this AUDIT_QUERY. */
+/* Formats 7: every opened entry is the query's own, except entry 0, ENROL and, about an actor, this AUDIT_QUERY.
+ */
 static bool check_belongs(struct check *c, struct shown *shown)
 {
     const Chartmesh__V1__Entry *entry = shown->entry;
@@ -195,7 +201,8 @@ static int compare_actors(const void *a, const void *b)
 
 static int compare_actor(const void *actor, const void *shown)
 {
-    return bytes_compare(*(const struct bytes *)actor, bytes_pb((*(const struct shown *const *)shown)->entry->actor));
+    return bytes_compare(*(const struct bytes *)actor,
+                         bytes_pb((*(const struct shown *const *)shown)->entry->actor));
 }
 
 /* At most one ENROL for each (principal, user) in a log. Afterwards they are sorted by actor. */
@@ -254,7 +261,8 @@ bool check_entries(struct check *c)
 
 /* -- the chain */
 
-/* Where the chain is cut: the frame with previous_chain. Before it only an enrolment may stand, out of the chain. */
+/* Where the chain is cut: the frame with previous_chain. Before it only an enrolment may stand, out of the chain.
+ */
 static bool find_cut(struct check *c, size_t *cut)
 {
     *cut = c->shown_len;

@@ -32,7 +32,8 @@ static bool take_statement(struct check *c, const struct bundle_frame *frame, st
     return statement_parse(frame->body, c->arena, &out->s, &why) || judge(c, VERIFY_FILE, frame, &why);
 }
 
-static bool take_entry(struct check *c, const struct bundle_frame *frame, struct reading *reading, struct bytes *key)
+static bool take_entry(struct check *c, const struct bundle_frame *frame, struct reading *reading,
+                       struct bytes *key)
 {
     ProtobufCMessage *message;
     if (!unpack(c, &chartmesh__v1__entry_frame__descriptor, frame, &message)) {
@@ -69,8 +70,8 @@ static bool take_withheld(struct check *c, const struct bundle_frame *frame, str
     }
     const Chartmesh__V1__WithheldFrame *withheld = (const void *)message;
     struct shown *shown = &c->shown[c->shown_len++];
-    *shown = (struct shown){
-        .frame = *frame, .index = withheld->at->index, .at = withheld->at, .withheld = withheld};
+    *shown =
+        (struct shown){.frame = *frame, .index = withheld->at->index, .at = withheld->at, .withheld = withheld};
     c->report->withheld++;
     *key = number_key(reading, shown->index);
     return hash_from(bytes_pb(withheld->commitment), &shown->commitment) ||
@@ -98,7 +99,8 @@ static bool take_table(struct check *c, const struct bundle_frame *frame, struct
     return true;
 }
 
-static bool take_older(struct check *c, const struct bundle_frame *frame, struct reading *reading, struct bytes *key)
+static bool take_older(struct check *c, const struct bundle_frame *frame, struct reading *reading,
+                       struct bytes *key)
 {
     ProtobufCMessage *message;
     if (!unpack(c, &chartmesh__v1__consistency_frame__descriptor, frame, &message)) {
@@ -111,7 +113,8 @@ static bool take_older(struct check *c, const struct bundle_frame *frame, struct
 }
 
 /* take_frame reads a frame by its type and says what it is sorted by. */
-static bool take_frame(struct check *c, const struct bundle_frame *frame, struct reading *reading, struct bytes *key)
+static bool take_frame(struct check *c, const struct bundle_frame *frame, struct reading *reading,
+                       struct bytes *key)
 {
     switch (frame->type) {
     case BUNDLE_QUERY:
@@ -219,7 +222,8 @@ static bool check_answer(struct check *c, const struct merkle_edge *edge)
         return contradict(c, VERIFY_FILE, frame, "the answer is to another query than frame 0");
     }
     if (c->options->query && !hash_equal(c->options->query, &c->query.s.id)) {
-        return contradict(c, VERIFY_FILE, &c->query.frame, "this answers another query than the one that was sent");
+        return contradict(c, VERIFY_FILE, &c->query.frame,
+                          "this answers another query than the one that was sent");
     }
     return true;
 }

@@ -61,14 +61,14 @@ static json_t *report_of(const struct verify_report *report)
     for (size_t i = 0; i < report->rows_len; i++) {
         json_array_append_new(rows, row_of(&report->rows[i]));
     }
-    json_t *json = json_pack(
-        "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:I, s:I}", "verdict", verify_state_name(report->verdict),
-        "claims", claims_of(report), "origin", text_or_null(report->origin), "facility",
-        text_or_null(report->facility), "asked_by", text_or_null(report->asker), "purpose",
-        text_or_null(report->purpose), "about", text_or_null(report->about), "query",
-        bytes_hex(BYTES_OF(report->query), query), "network", bytes_hex(BYTES_OF(report->network), network),
-        "network_version", (json_int_t)report->network_version, "roster_version",
-        (json_int_t)report->roster_version);
+    json_t *json =
+        json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:I, s:I}", "verdict",
+                  verify_state_name(report->verdict), "claims", claims_of(report), "origin",
+                  text_or_null(report->origin), "facility", text_or_null(report->facility), "asked_by",
+                  text_or_null(report->asker), "purpose", text_or_null(report->purpose), "about",
+                  text_or_null(report->about), "query", bytes_hex(BYTES_OF(report->query), query), "network",
+                  bytes_hex(BYTES_OF(report->network), network), "network_version",
+                  (json_int_t)report->network_version, "roster_version", (json_int_t)report->roster_version);
     if (!json) {
         json_decref(rows);
         return NULL;

@@ -35,8 +35,9 @@ static void fill_opened(struct check *c, const Chartmesh__V1__Entry *entry, stru
     const struct shown *enrolment = enrolment_of(c, bytes_pb(entry->actor));
     row->time_ms = hlc_ms(entry->hlc);
     row->kind = entry_kind_name(entry->kind);
-    row->principal = enrolment ? enrolment->entry->enrol->principal
-                     : entry->actor.len ? hex_of(bytes_pb(entry->actor), c->arena) : NULL;
+    row->principal = enrolment          ? enrolment->entry->enrol->principal
+                     : entry->actor.len ? hex_of(bytes_pb(entry->actor), c->arena)
+                                        : NULL;
     row->user = enrolment ? enrolment->entry->enrol->user : "";
     row->role = entry->role;
     row->purpose = entry->purpose;
@@ -52,10 +53,11 @@ static bool say_about(struct check *c)
 {
     char *about;
     const Chartmesh__V1__Subject *subject = c->asked->subject;
-    bool ok = subject ? arena_printf(c->arena, &about, c->err, "patient %s of %s",
-                                     hex_of(bytes_pb(subject->patient), c->arena),
-                                     domain_of(c, bytes_pb(subject->facility)))
-                      : arena_printf(c->arena, &about, c->err, "actor %s", hex_of(bytes_pb(c->asked->actor), c->arena));
+    bool ok =
+        subject
+            ? arena_printf(c->arena, &about, c->err, "patient %s of %s",
+                           hex_of(bytes_pb(subject->patient), c->arena), domain_of(c, bytes_pb(subject->facility)))
+            : arena_printf(c->arena, &about, c->err, "actor %s", hex_of(bytes_pb(c->asked->actor), c->arena));
     c->report->about = ok ? about : "";
     return ok;
 }
@@ -79,7 +81,8 @@ bool make_rows(struct check *c)
     }
     struct verify_row *rows = room;
     for (size_t i = 0; i < c->shown_len; i++) {
-        rows[i] = (struct verify_row){.index = c->shown[i].index, .kind = "WITHHELD", .counterpart = "", .what = ""};
+        rows[i] =
+            (struct verify_row){.index = c->shown[i].index, .kind = "WITHHELD", .counterpart = "", .what = ""};
         if (c->shown[i].entry) {
             fill_opened(c, c->shown[i].entry, &rows[i]);
         }

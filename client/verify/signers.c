@@ -136,8 +136,8 @@ bool check_trust(struct check *c)
         return check_facility(c);
     }
     check_versions(c);
-    if (!check_signed(c, &c->query, STATEMENT_AUDIT_QUERY) || !check_signed(c, &c->answer, STATEMENT_AUDIT_ANSWER) ||
-        !check_facility(c)) {
+    if (!check_facility(c) || !check_signed(c, &c->query, STATEMENT_AUDIT_QUERY) ||
+        !check_signed(c, &c->answer, STATEMENT_AUDIT_ANSWER)) {
         return false;
     }
     c->reached[VERIFY_FILE] = true;
@@ -159,8 +159,8 @@ static bool note_keys(struct check *c, struct note_key **out, size_t *count)
     struct note_key *keys = keys_room;
     size_t n = 0;
     if (c->member) {
-        keys[n++] = (struct note_key){
-            .name = c->said->origin, .type = NOTE_LOG, .public_key = c->member->checkpoint_key};
+        keys[n++] =
+            (struct note_key){.name = c->said->origin, .type = NOTE_LOG, .public_key = c->member->checkpoint_key};
     }
     members_len = c->trust ? trust_members(c->trust, members, members_len) : 0;
     for (size_t i = 0; i < members_len; i++) {
@@ -171,8 +171,7 @@ static bool note_keys(struct check *c, struct note_key **out, size_t *count)
         if (!arena_printf(c->arena, &name, c->err, "%s/witness", members[i]->domain)) {
             return false;
         }
-        keys[n++] =
-            (struct note_key){.name = name, .type = NOTE_WITNESS, .public_key = members[i]->witness_key};
+        keys[n++] = (struct note_key){.name = name, .type = NOTE_WITNESS, .public_key = members[i]->witness_key};
     }
     *out = keys;
     *count = n;

@@ -168,7 +168,8 @@ static bool check_disclosure(struct check *c, const struct shown *shown, const s
 /* A holder knows the origin's policies only by the ids in the disclosure's basis. */
 static bool known_by_id(struct check *c, const Chartmesh__V1__Entry *entry, struct bytes policy)
 {
-    const struct given *terms = entry->decision->terms.len ? find_given(c, bytes_pb(entry->decision->terms)) : NULL;
+    const struct given *terms =
+        entry->decision->terms.len ? find_given(c, bytes_pb(entry->decision->terms)) : NULL;
     if (!terms || terms->s.kind != STATEMENT_DISCLOSURE) {
         return false;
     }
@@ -204,11 +205,12 @@ static bool name_basis(struct check *c, const struct shown *shown)
 static bool name_entry(struct check *c, const struct shown *shown)
 {
     const struct given *disclosure = NULL;
-    if (shown->entry->disclosure.len > 0 && !need(c, shown, bytes_pb(shown->entry->disclosure), STATEMENT_DISCLOSURE,
-                                                  STATEMENT_DISCLOSURE, &disclosure)) {
+    if (shown->entry->disclosure.len > 0 && !need(c, shown, bytes_pb(shown->entry->disclosure),
+                                                  STATEMENT_DISCLOSURE, STATEMENT_DISCLOSURE, &disclosure)) {
         return false;
     }
-    return (!disclosure || check_disclosure(c, shown, disclosure)) && name_objects(c, shown) && name_basis(c, shown);
+    return (!disclosure || check_disclosure(c, shown, disclosure)) && name_objects(c, shown) &&
+           name_basis(c, shown);
 }
 
 /* Formats 7: ERASED is covered by a purge order with that cause, DELAYED by a LAW policy. */
@@ -222,10 +224,11 @@ static bool name_order(struct check *c, const struct shown *shown)
     }
     const void *message = given->s.message;
     bool erased = shown->withheld->reason == CHARTMESH__V1__WITHHELD_REASON__WITHHELD_REASON_ERASED;
-    bool fits = erased ? given->s.kind == STATEMENT_PURGE_ORDER &&
-                             ((const Chartmesh__V1__PurgeOrder *)message)->cause == CHARTMESH__V1__CAUSE__CAUSE_ERASED
-                       : given->s.kind == STATEMENT_POLICY &&
-                             ((const Chartmesh__V1__Policy *)message)->assertor->who == CHARTMESH__V1__WHO__WHO_LAW;
+    bool fits = erased
+                    ? given->s.kind == STATEMENT_PURGE_ORDER &&
+                          ((const Chartmesh__V1__PurgeOrder *)message)->cause == CHARTMESH__V1__CAUSE__CAUSE_ERASED
+                    : given->s.kind == STATEMENT_POLICY &&
+                          ((const Chartmesh__V1__Policy *)message)->assertor->who == CHARTMESH__V1__WHO__WHO_LAW;
     fits = fits && (!c->asked->subject || subject_equal(subject_of(&given->s), c->asked->subject));
     return fits || contradict(c, VERIFY_STATEMENTS, &given->frame, "it does not cover the withheld entry %ju",
                               (uintmax_t)shown->index);
@@ -298,7 +301,8 @@ static bool check_given(struct check *c, struct given *given)
                           statement_name(given->s.kind));
     }
     if (given->s.kind == STATEMENT_VERSION && !headers_allowed(c)) {
-        return contradict(c, VERIFY_AUTHORS, &given->frame, "a version's header, which the authority does not allow");
+        return contradict(c, VERIFY_AUTHORS, &given->frame,
+                          "a version's header, which the authority does not allow");
     }
     if (!c->trust || given->verified) {
         return true;

@@ -32,7 +32,8 @@ int verify_exit_code(enum verify_state verdict)
     return codes[verdict];
 }
 
-bool contradict(struct check *c, enum verify_claim claim, const struct bundle_frame *frame, const char *format, ...)
+bool contradict(struct check *c, enum verify_claim claim, const struct bundle_frame *frame, const char *format,
+                ...)
 {
     struct verify_finding *finding = &c->report->claims[claim];
     if (finding->state == VERIFY_CONTRADICTED) {
