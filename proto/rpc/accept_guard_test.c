@@ -90,7 +90,7 @@ static void hold_out(void **state, rlim_t files_left, int fd_max)
     uint64_t seen = accept_guard_seen();
     assert_int_equal(write(go[1], "g", 1), 1);
     sleep_ms(700);
-    assert_true(accept_guard_seen() > seen + 20);
+    assert_true(accept_guard_seen() > seen);
     if (fd_max) {
         assert_true(lowest_free_fd() < base + fd_max + 2);
     }
