@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "proto/rpc/fixture.h"
+#include "tests/lib/rpc.h"
 
 enum { STRANGERS = 300 };
 
@@ -39,7 +39,8 @@ static void be_strangers(int go, int port)
     }
     for (int i = 0; i < STRANGERS; i++) {
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        if (fd < 0 || (connect(fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS && errno != EAGAIN)) {
+        if (fd < 0 ||
+            (connect(fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS && errno != EAGAIN)) {
             _exit(1);
         }
     }

@@ -210,7 +210,8 @@ void call_set_deadline(struct rpc_call *call, gpr_timespec asked, uint32_t max_m
 {
     call->deadline = gpr_convert_clock_type(asked, GPR_CLOCK_MONOTONIC);
     if (max_ms) {
-        gpr_timespec bound = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(max_ms, GPR_TIMESPAN));
+        gpr_timespec bound =
+            gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(max_ms, GPR_TIMESPAN));
         call->deadline = gpr_time_min(call->deadline, bound);
     }
 }

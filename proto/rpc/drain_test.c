@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "proto/chartmesh/v1/common.pb-c.h"
-#include "proto/rpc/fixture.h"
 #include "proto/rpc/health.pb-c.h"
+#include "tests/lib/rpc.h"
 
 #define REASON(name) CHARTMESH__V1__ERROR_REASON__ERROR_REASON_##name
 
@@ -235,12 +235,9 @@ static void test_drain__whoever_watches_health_sees_it_coming(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(an_idle_server_ends_at_once_and_lets_nobody_in),
-        T(a_call_under_way_is_finished),
-        T(a_long_call_is_told_to_stop_after_the_grace),
-        T(a_deaf_handler_is_waited_for),
-        T(half_made_connections_do_not_hold_it),
-        T(streams_by_events_are_closed_and_told_why),
+        T(an_idle_server_ends_at_once_and_lets_nobody_in), T(a_call_under_way_is_finished),
+        T(a_long_call_is_told_to_stop_after_the_grace),    T(a_deaf_handler_is_waited_for),
+        T(half_made_connections_do_not_hold_it),           T(streams_by_events_are_closed_and_told_why),
         T(whoever_watches_health_sees_it_coming),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

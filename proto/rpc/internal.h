@@ -57,7 +57,7 @@ struct rpc {
     pthread_cond_t idle;
     unsigned calls;              /* not freed yet, of every server and channel */
     struct rpc_server *servers;
-    uint64_t boot;               /* random: request ids of two runs differ */
+    uint64_t boot;               /* when it began, ns: request ids of two runs differ */
     _Atomic uint64_t drawn;
 };
 
@@ -71,10 +71,10 @@ bool on_poller(const struct rpc *rpc);
 /* ---- call.c ---- */
 
 enum phase {                     /* who gets what a server's call reads */
-    PHASE_REQUEST,               /* the runtime: the request before the handler runs */
-    PHASE_BLOCKING,              /* rpc_recv */
-    PHASE_OPENING,               /* nobody: rpc_open_fn is running */
-    PHASE_EVENTS,                /* stream.c */
+             PHASE_REQUEST,               /* the runtime: the request before the handler runs */
+             PHASE_BLOCKING,              /* rpc_recv */
+             PHASE_OPENING,               /* nobody: rpc_open_fn is running */
+             PHASE_EVENTS,                /* stream.c */
 };
 
 struct out {                     /* a message that waits to be sent */

@@ -2,7 +2,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 
 #include <grpc/support/log.h>
@@ -182,7 +181,7 @@ static void config_defaults(struct rpc_config *config)
 static void begin_grpc(struct rpc *rpc)
 {
     /* gRPC 1.51 pins TLS 1.2 as its minimum and has no setter. A suite that TLS 1.2 certificates cannot use
-     * leaves 1.3 as the only version (tested; docs/decisions/0008-tls13.md). */
+     * leaves 1.3 as the only version (tested; docs/decisions/0008-tls-1-3.md). */
     setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", 1);
     gpr_set_log_function(log_line);
     gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
@@ -225,9 +224,8 @@ bool rpc_open(const struct rpc_config *config, struct rpc **out, struct err *err
     }
     rpc->config = *config;
     config_defaults(&rpc->config);
-    if (getrandom(&rpc->boot, sizeof rpc->boot, 0) != sizeof rpc->boot) {
-        rpc->boot = (uint64_t)gpr_now(GPR_CLOCK_REALTIME).tv_nsec;
-    }
+    gpr_timespec now = gpr_now(GPR_CLOCK_REALTIME);
+    rpc->boot = (uint64_t)now.tv_sec * GPR_NS_PER_SEC + (uint64_t)now.tv_nsec;
     pthread_mutex_init(&rpc->lock, NULL);
     pthread_cond_init(&rpc->idle, NULL);
     accept_guard_limit(rpc->config.fd_max);
