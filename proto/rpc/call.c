@@ -314,9 +314,16 @@ bool buffer_unpack(const ProtobufCMessageDescriptor *type, grpc_byte_buffer *buf
     if (!grpc_byte_buffer_reader_init(&reader, buffer)) {
         return err_raise_reason(err, ERR_INVALID, REASON(MALFORMED), "message %s: cannot be read", type->name);
     }
-    grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
-    bool ok = message_unpack(type, BYTES(GRPC_SLICE_START_PTR(slice), len), arena, out, err);
-    grpc_slice_unref(slice);
+    /* Small messages come in one slice and are read where they lie; others are joined. */
+    grpc_slice *first, joined = grpc_empty_slice();
+    if (!grpc_byte_buffer_reader_peek(&reader, &first) || GRPC_SLICE_LENGTH(*first) != len) {
+        grpc_byte_buffer_reader_destroy(&reader);
+        grpc_byte_buffer_reader_init(&reader, buffer);
+        joined = grpc_byte_buffer_reader_readall(&reader);
+        first = &joined;
+    }
+    bool ok = message_unpack(type, BYTES(GRPC_SLICE_START_PTR(*first), len), arena, out, err);
+    grpc_slice_unref(joined);
     grpc_byte_buffer_reader_destroy(&reader);
     return ok;
 }

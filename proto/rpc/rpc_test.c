@@ -403,8 +403,8 @@ static void test_rpc__a_full_lane_answers_at_once_and_other_lanes_go_on(void **s
     for (size_t i = 0; i < COUNT(busy); i++) {
         busy[i].f = f;
         assert_int_equal(pthread_create(&busy[i].thread, NULL, call_bulk, &busy[i]), 0);
+        sleep_ms(50);            /* one runs, one waits, the others are refused */
     }
-    sleep_ms(300);
     uint64_t begun = now_ms();
     assert_ok(fixture_call(f->channel, "/test.T/Work", ECHO, BYTES_NONE, NULL, &arena, &reply, &err));
     assert_err(ERR_TOO_MUCH,
