@@ -62,7 +62,7 @@ struct rpc_server *fixture_server(struct fixture *f, const struct rpc_service *s
     struct err err;
     struct rpc_server *server;
     struct rpc_server_config full = config ? *config : (struct rpc_server_config){0};
-    full.address = "127.0.0.1:0";
+    full.address = full.address ? full.address : "127.0.0.1:0";
     full.tls = (struct rpc_tls){f->ca.certificate, f->server_cert.certificate, f->server_cert.key};
     full.services = services;
     full.count = count;
