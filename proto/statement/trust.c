@@ -603,6 +603,24 @@ int64_t trust_roster_expires_ms(const struct trust *trust)
     return trust->view.roster ? AS(Roster, trust->view.roster)->expires->ms : 0;
 }
 
+static const ProtobufCMessage *newest(const struct held *held, struct hash *id)
+{
+    if (held && id) {
+        *id = held->s.id;
+    }
+    return held ? held->s.message : NULL;
+}
+
+const Chartmesh__V1__Network *trust_newest_network(const struct trust *trust, struct hash *id)
+{
+    return (const Chartmesh__V1__Network *)(const void *)newest(trust->view.network, id);
+}
+
+const Chartmesh__V1__Roster *trust_newest_roster(const struct trust *trust, struct hash *id)
+{
+    return (const Chartmesh__V1__Roster *)(const void *)newest(trust->view.roster, id);
+}
+
 static const struct chain *chain_of(const struct trust *trust, const struct id *facility)
 {
     struct hash name = facility_name(facility);
