@@ -191,6 +191,16 @@ struct arena *rpc_call_arena(struct rpc_call *call)
     return &call->arena;
 }
 
+void rpc_call_keep(struct rpc_call *call, const void *kept)
+{
+    call->kept = kept;
+}
+
+const void *rpc_call_kept(const struct rpc_call *call)
+{
+    return call->kept;
+}
+
 bool rpc_cancelled(const struct rpc_call *call)
 {
     return call->cancelled || rpc_ms_left(call) == 0;

@@ -42,7 +42,8 @@ struct lane {
     pthread_mutex_t lock;
     pthread_cond_t filled;
     struct task *first, *last;
-    unsigned waiting, limit, thread_count;
+    unsigned waiting, busy, limit;             /* tasks in the queue, being run, and that may wait */
+    unsigned thread_count, threads_max;
     pthread_t *threads;
     bool stop;
 };
@@ -52,7 +53,7 @@ struct rpc {
     grpc_completion_queue *queue;
     grpc_resource_quota *quota;
     pthread_t poller;
-    struct lane lanes[2];        /* by enum rpc_lane */
+    struct lane lanes[RPC_INLINE];             /* by enum rpc_lane */
     pthread_mutex_t lock;
     pthread_cond_t idle;
     unsigned calls;              /* not freed yet, of every server and channel */
@@ -101,6 +102,7 @@ struct rpc_call {
     struct rpc_call *next, *prev;              /* server->live */
     const struct rpc_method *method;           /* NULL: a client's call, or an unknown method */
     void *ctx;
+    const void *kept;
     const ProtobufCMessageDescriptor *receives;
     grpc_call *wire;
     const char *path, *request_id;

@@ -66,12 +66,14 @@ struct rpc_call;
 enum rpc_lane {
     RPC_WORK,        /* storage: unary calls, short streams */
     RPC_BULK,        /* transfers: a stalled reader holds a thread of this lane only */
+    RPC_WATCH,       /* blocking calls that stay open: each holds a thread, and nobody waits for one */
     RPC_INLINE,      /* on the polling thread: unary and events only, must not block, no storage */
 };
 
 struct rpc_config {
     unsigned work_threads, work_queue;     /* 0: 8 threads, 256 waiting */
     unsigned bulk_threads, bulk_queue;     /* 0: 8 threads, 64 waiting */
+    unsigned watch_threads;                /* 0: 8. Threads of all lanes begin when they are needed first */
     size_t memory_max;                     /* gRPC's own buffers; 0: 256 MiB */
     int fd_max; /* accepted sockets numbered from here on are closed; 0: RLIMIT_NOFILE - 64 */
     void (*log)(void *ctx,
@@ -208,6 +210,11 @@ const char *rpc_call_path(const struct rpc_call *call);
 const char *rpc_call_request_id(const struct rpc_call *call); /* x-request-id, or drawn */
 const struct rpc_identity *rpc_call_peer(const struct rpc_call *call); /* server side; lives with the call */
 struct arena *rpc_call_arena(struct rpc_call *call); /* lives with the call */
+
+/* rpc_call_keep lets the gate leave what it found out about a call for its handler, which gets it from
+ * rpc_call_kept (NULL: nothing was left). It lives as long as the call if it is in the call's arena. */
+void rpc_call_keep(struct rpc_call *call, const void *kept);
+const void *rpc_call_kept(const struct rpc_call *call);
 
 /* rpc_cancelled: the caller went away, the deadline passed, or the server is being forced down. */
 bool rpc_cancelled(const struct rpc_call *call);

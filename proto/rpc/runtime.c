@@ -32,12 +32,35 @@ static void *lane_thread(void *arg)
         lane->first = task->next;
         lane->last = lane->first ? lane->last : NULL;
         lane->waiting--;
+        lane->busy++;
         pthread_mutex_unlock(&lane->lock);
         task->run(task->arg);
         pthread_mutex_lock(&lane->lock);
+        lane->busy--;
     }
     pthread_mutex_unlock(&lane->lock);
     return NULL;
+}
+
+/* Begins a thread when there is more to do than threads are free. The lock is held. Signals are the main thread's:
+ * none of ours takes them. */
+static void lane_grow(struct lane *lane)
+{
+    sigset_t all, before;
+    if (lane->busy + lane->waiting <= lane->thread_count || lane->thread_count == lane->threads_max) {
+        return;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&lane->threads[lane->thread_count], NULL, lane_thread, lane) == 0) {
+        lane->thread_count++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static bool has_room(const struct lane *lane)
+{
+    return lane->busy + lane->waiting < lane->threads_max + lane->limit;
 }
 
 bool lane_push(struct rpc *rpc, enum rpc_lane which, struct task *task, bool must)
@@ -48,12 +71,13 @@ bool lane_push(struct rpc *rpc, enum rpc_lane which, struct task *task, bool mus
     }
     struct lane *lane = &rpc->lanes[which];
     pthread_mutex_lock(&lane->lock);
-    bool fits = must || lane->waiting < lane->limit;
+    bool fits = must || has_room(lane);
     if (fits) {
         task->next = NULL;
         *(lane->last ? &lane->last->next : &lane->first) = task;
         lane->last = task;
         lane->waiting++;
+        lane_grow(lane);
         pthread_cond_signal(&lane->filled);
     }
     pthread_mutex_unlock(&lane->lock);
@@ -67,22 +91,23 @@ bool lane_full(struct rpc *rpc, enum rpc_lane which)
     }
     struct lane *lane = &rpc->lanes[which];
     pthread_mutex_lock(&lane->lock);
-    bool full = lane->waiting >= lane->limit;
+    bool full = !has_room(lane);
     pthread_mutex_unlock(&lane->lock);
     return full;
 }
 
+/* One thread at once, so that a lane never stands still for want of one. */
 static bool lane_start(struct lane *lane, unsigned threads, unsigned limit)
 {
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->filled, NULL);
     lane->limit = limit;
+    lane->threads_max = threads;
     lane->threads = calloc(threads, sizeof *lane->threads);
-    while (lane->threads && lane->thread_count < threads &&
-           pthread_create(&lane->threads[lane->thread_count], NULL, lane_thread, lane) == 0) {
-        lane->thread_count++;
+    if (lane->threads && pthread_create(&lane->threads[0], NULL, lane_thread, lane) == 0) {
+        lane->thread_count = 1;
     }
-    return lane->thread_count == threads;
+    return lane->thread_count == 1;
 }
 
 static void lane_stop(struct lane *lane)
@@ -174,6 +199,7 @@ static void config_defaults(struct rpc_config *config)
     config->work_queue = config->work_queue ? config->work_queue : 256;
     config->bulk_threads = config->bulk_threads ? config->bulk_threads : 8;
     config->bulk_queue = config->bulk_queue ? config->bulk_queue : 64;
+    config->watch_threads = config->watch_threads ? config->watch_threads : 8;
     config->memory_max = config->memory_max ? config->memory_max : 256 << 20;
     config->fd_max = config->fd_max ? config->fd_max : default_fd_max();
 }
@@ -200,15 +226,23 @@ static void end_grpc(struct rpc *rpc)
     grpc_shutdown();
 }
 
+static void stop_lanes(struct rpc *rpc)
+{
+    for (size_t i = 0; i < COUNT(rpc->lanes); i++) {
+        lane_stop(&rpc->lanes[i]);
+    }
+}
+
 static bool start_threads(struct rpc *rpc)
 {
-    bool work = lane_start(&rpc->lanes[RPC_WORK], rpc->config.work_threads, rpc->config.work_queue);
-    bool bulk = lane_start(&rpc->lanes[RPC_BULK], rpc->config.bulk_threads, rpc->config.bulk_queue);
-    if (work && bulk && pthread_create(&rpc->poller, NULL, poll_thread, rpc) == 0) {
+    const struct rpc_config *config = &rpc->config;
+    bool work = lane_start(&rpc->lanes[RPC_WORK], config->work_threads, config->work_queue);
+    bool bulk = lane_start(&rpc->lanes[RPC_BULK], config->bulk_threads, config->bulk_queue);
+    bool watch = lane_start(&rpc->lanes[RPC_WATCH], config->watch_threads, 0);
+    if (work && bulk && watch && pthread_create(&rpc->poller, NULL, poll_thread, rpc) == 0) {
         return true;
     }
-    lane_stop(&rpc->lanes[RPC_WORK]);
-    lane_stop(&rpc->lanes[RPC_BULK]);
+    stop_lanes(rpc);
     return false;
 }
 
@@ -260,8 +294,7 @@ void rpc_close(struct rpc *rpc)
         pthread_cond_wait(&rpc->idle, &rpc->lock);
     }
     pthread_mutex_unlock(&rpc->lock);
-    lane_stop(&rpc->lanes[RPC_WORK]);
-    lane_stop(&rpc->lanes[RPC_BULK]);
+    stop_lanes(rpc);
     end_grpc(rpc);
     pthread_cond_destroy(&rpc->idle);
     pthread_mutex_destroy(&rpc->lock);
