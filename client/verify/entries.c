@@ -231,8 +231,9 @@ static bool check_enrolments(struct check *c)
 
 const struct shown *enrolment_of(const struct check *c, struct bytes actor)
 {
-    const struct shown **found =
-        actor.len ? bsearch(&actor, c->enrolled, c->enrolled_len, sizeof *c->enrolled, compare_actor) : NULL;
+    const struct shown **found = actor.len && c->enrolled_len ? bsearch(&actor, c->enrolled, c->enrolled_len,
+                                                                        sizeof *c->enrolled, compare_actor)
+                                                              : NULL;
     return found ? *found : NULL;
 }
 

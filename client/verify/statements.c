@@ -287,9 +287,43 @@ static void name_the_rest(struct check *c)
 
 /* -- signatures */
 
-static bool check_given(struct check *c, struct given *given)
+/* Formats 2: a compromised key counts for what a quorum of cosignatures covered before. *since is the earliest
+ * compromise that is told of here; false: none is. */
+static bool earliest_compromise(const struct check *c, int64_t *since)
+{
+    bool any = false;
+    for (size_t i = 0; i < c->given_len; i++) {
+        const Chartmesh__V1__KeyRevocation *revocation = (const void *)c->given[i].s.message;
+        if (c->given[i].s.kind == STATEMENT_KEY_REVOCATION &&
+            revocation->reason == CHARTMESH__V1__REASON__REASON_COMPROMISED &&
+            (!any || revocation->since->ms < *since)) {
+            *since = revocation->since->ms;
+            any = true;
+        }
+    }
+    return any;
+}
+
+static bool cosigned_before_compromise(const struct check *c)
+{
+    int64_t since;
+    size_t before = 0;
+    for (size_t i = 0; earliest_compromise(c, &since) && i < c->report->witnesses_len; i++) {
+        before += c->report->witnesses[i].time_s < (uint64_t)since / 1000;
+    }
+    return before >= (c->options->quorum ? c->options->quorum : 1);
+}
+
+/* Entries in the tree name it: where the tree was cosigned before any compromise, its own time is vouched for. */
+static bool verify_given(struct check *c, struct given *given, struct err *why)
 {
     struct statement ignored;
+    uint64_t vouched = cosigned_before_compromise(c) ? given->s.head->hlc : 0;
+    return trust_check(c->trust, given->frame.body, given->s.kind, vouched, NULL, c->arena, &ignored, why);
+}
+
+static bool check_given(struct check *c, struct given *given)
+{
     struct err why;
     enum verify_claim claim = given->s.kind == STATEMENT_VERSION ? VERIFY_AUTHORS : VERIFY_STATEMENTS;
     /* Networks to authorities were reached by the trust. */
@@ -307,7 +341,7 @@ static bool check_given(struct check *c, struct given *given)
     if (!c->trust || given->verified) {
         return true;
     }
-    given->verified = trust_check(c->trust, given->frame.body, given->s.kind, 0, NULL, c->arena, &ignored, &why);
+    given->verified = verify_given(c, given, &why);
     if (!given->verified && why.code == ERR_NOT_FOUND) {
         lack(c, claim, "%s: %s", statement_name(given->s.kind), why.text);
         return true;
