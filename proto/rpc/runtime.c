@@ -217,10 +217,15 @@ static void begin_grpc(struct rpc *rpc)
     grpc_resource_quota_resize(rpc->quota, rpc->config.memory_max);
 }
 
-static void end_grpc(struct rpc *rpc)
+/* A queue is destroyed when it has been emptied: by the polling thread, or here where there is none. */
+static void end_grpc(struct rpc *rpc, bool has_poller)
 {
     grpc_completion_queue_shutdown(rpc->queue);
-    pthread_join(rpc->poller, NULL);
+    if (has_poller) {
+        pthread_join(rpc->poller, NULL);
+    } else {
+        poll_thread(rpc);
+    }
     grpc_completion_queue_destroy(rpc->queue);
     grpc_resource_quota_unref(rpc->quota);
     grpc_shutdown();
@@ -272,10 +277,7 @@ bool rpc_open(const struct rpc_config *config, struct rpc **out, struct err *err
     bool ok = start_threads(rpc);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!ok) {
-        grpc_completion_queue_shutdown(rpc->queue);
-        grpc_completion_queue_destroy(rpc->queue);
-        grpc_resource_quota_unref(rpc->quota);
-        grpc_shutdown();
+        end_grpc(rpc, false);
         open_runtime = NULL;
         free(rpc);
         return err_raise(err, ERR_TOO_MUCH, "rpc: no threads");
@@ -295,7 +297,7 @@ void rpc_close(struct rpc *rpc)
     }
     pthread_mutex_unlock(&rpc->lock);
     stop_lanes(rpc);
-    end_grpc(rpc);
+    end_grpc(rpc, true);
     pthread_cond_destroy(&rpc->idle);
     pthread_mutex_destroy(&rpc->lock);
     open_runtime = NULL;
