@@ -148,7 +148,9 @@ static bool lists(const ProtobufCBinaryData *ids, size_t count, struct bytes id)
     return false;
 }
 
-/* Both ends of a disclosure are named as they are, and what went is what it covers. */
+/* Both ends of a disclosure are named as they are, and what went is what it covers. A contribution goes the other way, from a
+ * holder to the origin, under the disclosure of one of its parents (formats 5): the ends are exchanged, and the
+ * version itself is not covered by it. */
 static bool check_disclosure(struct check *c, const struct shown *shown, const struct given *given)
 {
     const Chartmesh__V1__Entry *entry = shown->entry;
@@ -156,9 +158,11 @@ static bool check_disclosure(struct check *c, const struct shown *shown, const s
     bool out = entry->kind == ENTRY_KIND(DISCLOSE), in = entry->kind == ENTRY_KIND(RECEIVE);
     struct bytes us = bytes_pb(c->asked->facility), other = bytes_pb(entry->counterpart);
     struct bytes from = bytes_pb(disclosure->head->facility), to = bytes_pb(disclosure->recipient);
-    bool fits = (!out || (bytes_equal(from, us) && bytes_equal(to, other))) &&
-                (!in || (bytes_equal(to, us) && bytes_equal(from, other)));
-    for (size_t i = 0; fits && (out || in) && i < entry->n_objects; i++) {
+    bool ours = bytes_equal(from, us) && bytes_equal(to, other);
+    bool theirs = bytes_equal(from, other) && bytes_equal(to, us);
+    bool contribution = (out && theirs) || (in && ours);
+    bool fits = contribution || (!out && !in) || (out && ours) || (in && theirs);
+    for (size_t i = 0; fits && !contribution && (out || in) && i < entry->n_objects; i++) {
         fits = lists(disclosure->versions, disclosure->n_versions, bytes_pb(entry->objects[i]));
     }
     return fits || contradict(c, VERIFY_STATEMENTS, &given->frame, "not the disclosure that entry %ju tells of",
