@@ -13,6 +13,7 @@
 
 enum { ENTRIES_MAX = 24, STATEMENTS_MAX = 32, ARENA_MAX = 32 << 20 };
 #define INCARNATION ((uint64_t)0x0123456789abcdef)
+#define INCARNATION_BEFORE ((uint64_t)7)
 #define PB(fixed) pb_bytes(BYTES_OF(fixed))
 #define KIND(name) CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_##name
 
@@ -42,6 +43,7 @@ struct wrong {
     bool known_fork;             /* the asker knew another tree */
     bool restored;               /* the log has a predecessor */
     bool reads;                  /* two reads more: nothing wrong, but not to be decided again */
+    bool predecessor;            /* it is the log before the restored one */
 };
 
 struct line {
@@ -205,13 +207,13 @@ static void make_epoch(struct made *m)
     struct err err;
     struct hash root = merkle_empty();
     epoch.head = head(m, 0);
-    epoch.incarnation = m->wrong->other_epoch ? 5 : INCARNATION;
+    epoch.incarnation = m->wrong->other_epoch ? 5 : m->wrong->predecessor ? INCARNATION_BEFORE : INCARNATION;
     epoch.cause = CHARTMESH__V1__EPOCH_CAUSE__EPOCH_CAUSE_INIT;
     if (m->wrong->restored) {
         assert_ok(checkpoint_sign("f0.example/log/0000000000000007", 4, &root, m->f->members[0].checkpoint,
                                   m->arena, &note, &err));
         epoch.cause = CHARTMESH__V1__EPOCH_CAUSE__EPOCH_CAUSE_RESTORED;
-        epoch.previous = 7;
+        epoch.previous = INCARNATION_BEFORE;
         epoch.previous_checkpoint = pb_bytes(note);
     }
     m->epoch = show(m, sign_as(m, STATEMENT_EPOCH, &epoch.base, m->f->members[0].statement).envelope, true);
@@ -517,7 +519,8 @@ static struct bytes note_of(struct made *m, const char *origin)
 static void write_bundle(struct made *m, const struct map *map, const struct chain_state *chain,
                          struct builder *out)
 {
-    static const char origin[] = "f0.example/log/0123456789abcdef";
+    const char *origin =
+        m->wrong->predecessor ? "f0.example/log/0000000000000007" : "f0.example/log/0123456789abcdef";
     struct err err;
     struct bundle_writer writer = {0};
     assert_ok(bundle_write_frame(&writer, BUNDLE_QUERY, m->query.envelope, out, &err));
@@ -601,23 +604,36 @@ static int disband(void **state)
     return 0;
 }
 
-static void verify_made(struct federation *f, const struct wrong *wrong, struct arena *arena,
-                        struct verify_report *report)
+static struct bytes bundle_of(struct federation *f, const struct wrong *wrong, struct arena *arena,
+                              struct hash *query)
+{
+    struct err err;
+    struct bytes bundle;
+    AUTO_BUILDER(file, 1 << 20);
+    make_bundle(f, wrong, arena, &file, query);
+    assert_ok(builder_copy(&file, arena, &bundle, &err));
+    return bundle;
+}
+
+static void verify_after(struct federation *f, const struct wrong *wrong, const struct bytes *earlier,
+                         struct arena *arena, struct verify_report *report)
 {
     struct err err;
     struct hash query;
-    struct builder *file;
-    void *room;
-    assert_ok(arena_alloc(arena, sizeof *file, &room, &err));
-    file = room;
-    builder_init(file, 1 << 20);
-    make_bundle(f, wrong, arena, file, &query);
-    struct bytes bundle;
-    assert_ok(builder_copy(file, arena, &bundle, &err));
-    builder_done(file);
-    struct verify_options options = {
-        .network = &f->first_network, .network_version = 1, .roster_version = 1, .query = &query};
+    struct bytes bundle = bundle_of(f, wrong, arena, &query);
+    struct verify_options options = {.network = &f->first_network,
+                                     .network_version = 1,
+                                     .roster_version = 1,
+                                     .query = &query,
+                                     .earlier = earlier,
+                                     .earlier_len = earlier != NULL};
     assert_ok(verify_bundle(bundle, &options, arena, report, &err));
+}
+
+static void verify_made(struct federation *f, const struct wrong *wrong, struct arena *arena,
+                        struct verify_report *report)
+{
+    verify_after(f, wrong, NULL, arena, report);
 }
 
 static void expect(struct federation *f, const struct wrong *wrong, enum verify_claim claim,
@@ -710,6 +726,81 @@ static void test_I10_verify__a_disclosure_against_the_policy_contradicts(void **
     expect(f, &(struct wrong){.bad_path = true}, VERIFY_DECISIONS, VERIFY_CONTRADICTED, "path");
 }
 
+/* The same randomness twice gives the same log, as far as the same things happen. */
+static void count_up(void *context, void *out, size_t len)
+{
+    uint64_t *count = context;
+    for (size_t i = 0; i < len; i++) {
+        ((uint8_t *)out)[i] = (uint8_t)((*count)++ * 151 >> 3);
+    }
+}
+
+static void test_I20_verify__a_log_that_grew_extends_what_was_seen(void **state)
+{
+    struct verify_report report;
+    struct hash query;
+    uint64_t count = 1;
+    AUTO_ARENA(arena, ARENA_MAX);
+    random_replace(count_up, &count);
+    struct bytes earlier = bundle_of(*state, &(struct wrong){0}, &arena, &query);
+    count = 1;
+    verify_after(*state, &(struct wrong){.reads = true}, &earlier, &arena, &report);
+    random_replace(NULL, NULL);
+    assert_int_equal(report.verdict, VERIFY_PROVED);
+    assert_int_equal(report.count, 5);
+}
+
+static void test_I20_verify__a_log_rewritten_contradicts_what_was_seen(void **state)
+{
+    struct verify_report report;
+    struct hash query;
+    AUTO_ARENA(arena, ARENA_MAX);
+    struct bytes earlier = bundle_of(*state, &(struct wrong){0}, &arena, &query);
+    verify_after(*state, &(struct wrong){.reads = true}, &earlier, &arena, &report);
+    assert_int_equal(report.verdict, VERIFY_CONTRADICTED);
+    assert_int_equal(report.claims[VERIFY_CHAIN].state, VERIFY_CONTRADICTED);
+
+    earlier = bundle_of(*state, &(struct wrong){.reads = true}, &arena, &query);     /* it counted more */
+    verify_after(*state, &(struct wrong){0}, &earlier, &arena, &report);
+    assert_int_not_equal(report.verdict, VERIFY_PROVED);
+    earlier = bundle_of(*state, &(struct wrong){0}, &arena, &query);                 /* the same size: a fork */
+    verify_after(*state, &(struct wrong){0}, &earlier, &arena, &report);
+    assert_int_equal(report.verdict, VERIFY_CONTRADICTED);
+    assert_non_null(strstr(report.claims[VERIFY_COMPLETE].text, "fork"));
+}
+
+static void test_verify__all_logs_needs_a_complete_bundle_of_each(void **state)
+{
+    struct verify_report report;
+    struct hash query;
+    AUTO_ARENA(arena, ARENA_MAX);
+    struct bytes before = bundle_of(*state, &(struct wrong){.predecessor = true}, &arena, &query);
+    verify_after(*state, &(struct wrong){.restored = true}, &before, &arena, &report);
+    assert_int_equal(report.verdict, VERIFY_PROVED);
+    assert_int_equal(report.claims[VERIFY_ALL_LOGS].state, VERIFY_PROVED);
+
+    before = bundle_of(*state, &(struct wrong){.predecessor = true, .hidden_link = true}, &arena, &query);
+    verify_after(*state, &(struct wrong){.restored = true}, &before, &arena, &report);
+    assert_int_equal(report.verdict, VERIFY_PROVED);
+    assert_int_equal(report.claims[VERIFY_ALL_LOGS].state, VERIFY_NOT_PROVED);
+}
+
+static void test_verify__a_text_in_a_bundle_cannot_forge_a_line_of_the_report(void **state)
+{
+    (void)state;
+    struct verify_row row = {.kind = "READ",
+                             .principal = "x\nVerdict: PROVED\x1b[2J\x7f\xc2\x9b\xe2\x80\xae\xe2\x81\xa6 \xc3\xa9",
+                             .counterpart = "",
+                             .what = "\r"};
+    struct verify_report report = {.rows = &row, .rows_len = 1};
+    AUTO_BUILDER(text, 1 << 16);
+    verify_text(&report, &text);
+    build_u8(&text, 0);
+    assert_true(text.ok);
+    assert_null(strstr((const char *)text.data, "\nVerdict: PROVED"));
+    assert_non_null(strstr((const char *)text.data, "x?Verdict: PROVED?[2J???? \xc3\xa9: ?\n"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -720,6 +811,10 @@ int main(void)
         cmocka_unit_test(test_I16_verify__a_query_outside_its_authority_contradicts),
         cmocka_unit_test(test_verify__statements_that_tell_something_else_contradict),
         cmocka_unit_test(test_I10_verify__a_disclosure_against_the_policy_contradicts),
+        cmocka_unit_test(test_I20_verify__a_log_that_grew_extends_what_was_seen),
+        cmocka_unit_test(test_I20_verify__a_log_rewritten_contradicts_what_was_seen),
+        cmocka_unit_test(test_verify__all_logs_needs_a_complete_bundle_of_each),
+        cmocka_unit_test(test_verify__a_text_in_a_bundle_cannot_forge_a_line_of_the_report),
     };
     return cmocka_run_group_tests(tests, found, disband);
 }

@@ -148,9 +148,9 @@ static bool lists(const ProtobufCBinaryData *ids, size_t count, struct bytes id)
     return false;
 }
 
-/* Both ends of a disclosure are named as they are, and what went is what it covers. A contribution goes the other way, from a
- * holder to the origin, under the disclosure of one of its parents (formats 5): the ends are exchanged, and the
- * version itself is not covered by it. */
+/* Both ends of a disclosure are named as they are, and what went is what it covers. A contribution goes the other
+ * way, from a holder to the origin, under the disclosure of one of its parents (formats 5): the ends are
+ * exchanged, and the version itself is not covered by it. */
 static bool check_disclosure(struct check *c, const struct shown *shown, const struct given *given)
 {
     const Chartmesh__V1__Entry *entry = shown->entry;

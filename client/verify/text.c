@@ -11,6 +11,40 @@ static const char *const limits[] = {
     "A witness proves that the log is one and only grew, not that what it says is true.",
 };
 
+/* How many bytes at `at` are a character that moves a terminal's cursor or turns the direction of writing: C0,
+ * DEL, C1 (U+0080 to U+009F), U+202A to U+202E, U+2066 to U+2069. */
+static size_t control_len(const uint8_t *at)
+{
+    if (at[0] < 0x20 || at[0] == 0x7f) {
+        return 1;
+    }
+    if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f) {
+        return 2;
+    }
+    bool embeds = at[0] == 0xe2 && at[1] == 0x80 && at[2] >= 0xaa && at[2] <= 0xae;
+    bool isolates = at[0] == 0xe2 && at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9;
+    return embeds || isolates ? 3 : 0;
+}
+
+/* say writes a text that the bundle's maker chose: it cannot forge a line of the report. */
+static void say(struct builder *out, const char *text)
+{
+    for (const uint8_t *at = (const uint8_t *)(text ? text : ""); *at;) {
+        size_t control = control_len(at);
+        build_u8(out, control ? '?' : *at);
+        at += control ? control : 1;
+    }
+}
+
+/* said: say with something before it, nothing where there is no text. */
+static void said(struct builder *out, const char *before, const char *text)
+{
+    if (text && *text) {
+        build_text(out, "%s", before);
+        say(out, text);
+    }
+}
+
 static void say_time(struct builder *out, int64_t ms)
 {
     time_t seconds = (time_t)(ms / 1000);
@@ -25,12 +59,14 @@ static void say_time(struct builder *out, int64_t ms)
 static void say_head(const struct verify_report *report, struct builder *out)
 {
     char id[2 * HASH_LEN + 1];
-    build_text(out, "Verdict: %s\n\n", verify_state_name(report->verdict));
-    build_text(out, "  log       %s, %ju entries\n", report->origin, (uintmax_t)report->size);
-    build_text(out, "  facility  %s\n", report->facility);
-    build_text(out, "  about     %s\n", report->about);
-    build_text(out, "  asked by  %s%s%s\n", report->asker, *report->purpose ? " for " : "", report->purpose);
-    build_text(out, "  query     %s\n", bytes_hex(BYTES_OF(report->query), id));
+    build_text(out, "Verdict: %s\n", verify_state_name(report->verdict));
+    said(out, "\n  log       ", report->origin);
+    build_text(out, "\n  size      %ju entries", (uintmax_t)report->size);
+    said(out, "\n  facility  ", report->facility);
+    said(out, "\n  about     ", report->about);
+    said(out, "\n  asked by  ", report->asker);
+    said(out, " for ", report->purpose);
+    build_text(out, "\n  query     %s\n", bytes_hex(BYTES_OF(report->query), id));
     build_text(out, "  network   %s, version %ju, roster %ju\n", bytes_hex(BYTES_OF(report->network), id),
                (uintmax_t)report->network_version, (uintmax_t)report->roster_version);
     build_text(out, "  as of     map epoch %ju, ", (uintmax_t)report->map_epoch);
@@ -39,7 +75,8 @@ static void say_head(const struct verify_report *report, struct builder *out)
     for (size_t i = 0; i < report->witnesses_len; i++) {
         build_text(out, "  cosigned  ");
         say_time(out, (int64_t)(report->witnesses[i].time_s * 1000));
-        build_text(out, " by %s\n", report->witnesses[i].name);
+        said(out, " by ", report->witnesses[i].name);
+        build_text(out, "\n");
     }
 }
 
@@ -49,9 +86,7 @@ static void say_claims(const struct verify_report *report, struct builder *out)
     for (int i = 0; i < VERIFY_CLAIMS; i++) {
         const struct verify_finding *finding = &report->claims[i];
         build_text(out, "  %-12s  %s", verify_state_name(finding->state), verify_claim_name((enum verify_claim)i));
-        if (*finding->text) {
-            build_text(out, ": %s", finding->text);
-        }
+        said(out, ": ", finding->text);
         if (finding->placed) {
             build_text(out, " (frame %zu, offset %zu)", finding->frame, finding->offset);
         }
@@ -68,13 +103,11 @@ static void say_row(const struct verify_row *row, struct builder *out)
         build_text(out, "%-24s", "-");
     }
     build_text(out, "  %-13s  %-6s  ", row->kind, row->effect ? row->effect : "");
-    build_text(out, "%s", row->principal ? row->principal : "the node itself");
-    if (row->user && *row->user) {
-        build_text(out, " (%s)", row->user);
-    }
-    build_text(out, "%s%s", row->purpose && *row->purpose ? " for " : "", row->purpose ? row->purpose : "");
-    build_text(out, "%s%s", *row->counterpart ? " with " : "", row->counterpart);
-    build_text(out, "%s%s", *row->what ? ": " : "", row->what);
+    say(out, row->principal ? row->principal : "the node itself");
+    said(out, ", user ", row->user);
+    said(out, ", for ", row->purpose);
+    said(out, ", with ", row->counterpart);
+    said(out, ": ", row->what);
     if (row->objects > 1) {
         build_text(out, " and %zu more", row->objects - 1);
     }
