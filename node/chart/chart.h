@@ -15,6 +15,7 @@
 #include "node/world/world.h"
 #include "proto/chartmesh/v1/replication.pb-c.h"
 #include "proto/content/content.h"
+#include "proto/statement/stream.h"
 #include "proto/statement/trust.h"
 #include "proto/statement/version.h"
 
@@ -185,10 +186,6 @@ NODISCARD bool chart_statement(struct chart *chart, const struct hash *id, struc
 
 /* ---- What is owed to peers: the outbox ---------------------------------------------------------------------- */
 
-enum item_kind {                     /* formats 5 */
-    ITEM_VERSION = 1, ITEM_CONTRIBUTION = 2, ITEM_DISCLOSURE = 3, ITEM_PURGE_ORDER = 4, ITEM_PURGE_RECEIPT = 5,
-    ITEM_NOTICE = 6, ITEM_KEY_REVOCATION = 7, ITEM_MEMBERSHIP = 8, ITEM_ROSTER = 9, ITEM_NETWORK = 10, ITEM_EPOCH = 11,
-};
 static inline Chartmesh__V1__Lane item_lane(enum item_kind kind)
 {
     return kind <= ITEM_CONTRIBUTION ? CHARTMESH__V1__LANE__LANE_BULK : CHARTMESH__V1__LANE__LANE_CONTROL;

@@ -81,6 +81,13 @@ struct push {
     size_t facts_len;
 };
 
+/* Whole, and not what was retracted: a retraction goes out itself, what it is about does not. */
+static bool may_go(const struct chart_version *v)
+{
+    bool retraction = v->message->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
+    return v->complete && (!v->retracted || retraction);
+}
+
 static bool push_prepare(struct push *push, const struct hash *versions, size_t count, struct err *err)
 {
     void *loaded, *facts, *places;
@@ -99,7 +106,7 @@ static bool push_prepare(struct push *push, const struct hash *versions, size_t 
         if (!push_load(push->gate, push->subject, &versions[i], push->arena, v, &found, err)) {
             return false;
         }
-        if (found && v->versions[v->at].complete) {
+        if (found && may_go(&v->versions[v->at])) {
             push->facts[push->facts_len] = version_facts(v->versions, v->count, v->at, v->labels);
             push->places[push->facts_len++] = i;
         }

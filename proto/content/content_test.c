@@ -101,14 +101,13 @@ static void test_codec__damage_is_an_error_never_a_crash(void **state)
 {
     (void)state;
     struct err err;
-    uint8_t plain[700], damaged[701];
+    uint8_t plain[700], damaged[700];
     for (size_t i = 0; i < sizeof plain; i++) {
-        plain[i] = (uint8_t)(i % 50 + i / 100);
+        plain[i] = (uint8_t)(i * i / 64);
     }
     AUTO_ARENA(arena, ARENA_MAX);
     struct bytes coded, back;
     assert_ok(chunk_code(BYTES(plain, sizeof plain), &arena, &coded, &err));
-    assert_int_equal(coded.data[0], 1);
     for (size_t i = 0; i < coded.len * 8; i++) {
         memcpy(damaged, coded.data, coded.len);
         damaged[i / 8] ^= (uint8_t)(1 << i % 8);
