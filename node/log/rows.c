@@ -5,8 +5,6 @@
 #include "proto/crypto/hash.h"
 #include "proto/statement/entry.h"
 
-#include <time.h>
-
 struct row row_number(char kind, uint64_t number)
 {
     struct row row = {.bytes = {(uint8_t)kind}, .len = 9};
@@ -78,11 +76,19 @@ struct merkle_source log_source(struct log *log)
     return (struct merkle_source){.get = source_get, .context = log};
 }
 
+/* UTC years of the proleptic Gregorian calendar. */
 unsigned year_of_hlc(uint64_t hlc)
 {
-    time_t seconds = (time_t)(hlc_ms(hlc) / 1000);
-    struct tm parts;
-    return gmtime_r(&seconds, &parts) ? (unsigned)parts.tm_year + 1900 : 1970;
+    uint64_t days = hlc_ms(hlc) / 86400000;
+    unsigned year = 1970;
+    for (;; year++) {
+        bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+        unsigned length = leap ? 366 : 365;
+        if (days < length) {
+            return year;
+        }
+        days -= length;
+    }
 }
 
 struct hash leaf_hash(const struct hash *commitment)

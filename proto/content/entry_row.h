@@ -32,7 +32,7 @@ NODISCARD bool entry_row_open(const struct entry_row *row, const struct hash *au
 
 /* statement_row_seal seals the envelope of a statement that names a subject (policy, disclosure, order…): key
  * HKDF(AK, salt = statement id), random nonce, aad = statement id. The nonce is random although the key is the
- * statement's own: an id does not cover signatures, so two envelopes can share it (docs/protocol/05-content.md).
+ * statement's own: an id does not cover signatures, so two envelopes can share it (docs/protocol/09-content.md).
  */
 NODISCARD bool statement_row_seal(const struct hash *audit_key, const struct hash *statement,
                                   struct bytes envelope, struct arena *arena, struct bytes *out, struct err *err);

@@ -134,8 +134,8 @@ static void test_wrap__known_answer_and_refusals(void **state)
     struct hash kek = hash_hex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
     struct hash key = hash_hex("00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f"), back;
     uint8_t wrapped[WRAPPED_LEN], wanted[WRAPPED_LEN];
-    assert_ok(hex_decode("28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21", wanted,
-                         WRAPPED_LEN, &err));
+    assert_ok(hex_decode("28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21",
+                         wanted, WRAPPED_LEN, &err));
     key_wrap(&kek, &key, wrapped);
     assert_memory_equal(wrapped, wanted, WRAPPED_LEN);
     assert_ok(key_unwrap(&kek, BYTES(wrapped, WRAPPED_LEN), &back, &err));
@@ -190,8 +190,8 @@ static void test_sign__known_answer(void **state)
 }
 
 /* The base point's order, little-endian: S + L would verify where S < L is not asked for. */
-static const uint8_t order[32] = {0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7,
-                                  0xa2, 0xde, 0xf9, 0xde, 0x14, [31] = 0x10};
+static const uint8_t order[32] = {0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58,       0xd6,
+                                  0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, [31] = 0x10};
 
 static void test_sign__S_plus_L_and_another_R_are_refused(void **state)
 {
@@ -215,8 +215,8 @@ static void test_sign__S_plus_L_and_another_R_are_refused(void **state)
     signing_key_free(key);
 }
 
-/* Verification is cofactorless: a signature whose R carries a point of order 8 satisfies [8]SB = [8]R + [8]kA only.
- * Case 4 of "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, 2020), its published vector. */
+/* Verification is cofactorless: a signature whose R carries a point of order 8 satisfies [8]SB = [8]R + [8]kA
+ * only. Case 4 of "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, 2020), its published vector. */
 static void test_sign__is_cofactorless(void **state)
 {
     (void)state;

@@ -9,7 +9,8 @@ struct hash hash_of(struct bytes view);
 
 /* hash_parts returns SHA-256 of the parts one after the other. */
 struct hash hash_parts(const struct bytes *parts, size_t count);
-#define HASH_PARTS(...) hash_parts((const struct bytes[]){__VA_ARGS__}, COUNT(((const struct bytes[]){__VA_ARGS__})))
+#define HASH_PARTS(...)                                                                                           \
+    hash_parts((const struct bytes[]){__VA_ARGS__}, COUNT(((const struct bytes[]){__VA_ARGS__})))
 
 /* A running SHA-256 for long input. hash_run_end gives the result and ends it; hash_run_done ends it early
  * (NULL or ended is fine). */

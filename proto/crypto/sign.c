@@ -123,8 +123,7 @@ bool verify_key_new(const struct hash *public_key, struct verify_key **out, stru
     EVP_PKEY *pkey = EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, public_key->bytes, KEY_LEN);
     struct verify_key *key = OPENSSL_zalloc(sizeof *key);
     EVP_MD_CTX *ready = EVP_MD_CTX_new();
-    bool ok =
-        pkey && key && ready && EVP_DigestVerifyInit_ex(ready, NULL, NULL, NULL, NULL, pkey, NULL) == 1;
+    bool ok = pkey && key && ready && EVP_DigestVerifyInit_ex(ready, NULL, NULL, NULL, NULL, pkey, NULL) == 1;
     EVP_PKEY_free(pkey);
     crypto_must(ok, "reading an Ed25519 key");
     key->ready = ready;

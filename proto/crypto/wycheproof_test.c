@@ -26,8 +26,10 @@ static void each_case(const char *file, check_fn *check)
     struct counts counts = {0};
     size_t i, j;
     json_t *group, *test;
-    json_array_foreach(vector_array(root, "testGroups"), i, group) {
-        json_array_foreach(vector_array(group, "tests"), j, test) {
+    json_array_foreach(vector_array(root, "testGroups"), i, group)
+    {
+        json_array_foreach(vector_array(group, "tests"), j, test)
+        {
             AUTO_ARENA(arena, BUDGET);
             bool valid = strcmp(vector_text(test, "result"), "invalid") != 0;
             check(group, test, valid, &arena, &counts);
@@ -169,10 +171,8 @@ static void test_wycheproof__hmac_sha256(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wycheproof__ed25519),
-        cmocka_unit_test(test_wycheproof__x25519),
-        cmocka_unit_test(test_wycheproof__aes_256_gcm),
-        cmocka_unit_test(test_wycheproof__hkdf_sha256),
+        cmocka_unit_test(test_wycheproof__ed25519),     cmocka_unit_test(test_wycheproof__x25519),
+        cmocka_unit_test(test_wycheproof__aes_256_gcm), cmocka_unit_test(test_wycheproof__hkdf_sha256),
         cmocka_unit_test(test_wycheproof__hmac_sha256),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

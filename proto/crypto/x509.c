@@ -65,8 +65,7 @@ static bool read_key(struct bytes pem, EVP_PKEY **out, struct err *err)
 
 static bool read_pair(const struct cert_pair *pair, X509 **cert, EVP_PKEY **key, struct err *err)
 {
-    if (!read_certificate(bytes_str(pair->certificate), cert, err) ||
-        !read_key(bytes_str(pair->key), key, err)) {
+    if (!read_certificate(bytes_str(pair->certificate), cert, err) || !read_key(bytes_str(pair->key), key, err)) {
         return false;
     }
     return X509_check_private_key(*cert, *key) == 1 ||
@@ -199,8 +198,7 @@ static bool add_key_ids(X509 *cert, X509 *issuer)
     struct hash own = pin_of(cert), above = pin_of(issuer);
     ASN1_OCTET_STRING *subject = ASN1_OCTET_STRING_new(), *upper = ASN1_OCTET_STRING_new();
     AUTHORITY_KEYID *authority = AUTHORITY_KEYID_new();
-    bool ok = subject && upper && authority &&
-              ASN1_OCTET_STRING_set(subject, own.bytes, KEY_ID_LEN) == 1 &&
+    bool ok = subject && upper && authority && ASN1_OCTET_STRING_set(subject, own.bytes, KEY_ID_LEN) == 1 &&
               ASN1_OCTET_STRING_set(upper, above.bytes, KEY_ID_LEN) == 1;
     if (ok) {
         authority->keyid = upper;
@@ -289,8 +287,7 @@ bool cert_make(const struct cert_request *request, const struct cert_pair *issue
     bool ok = check_request(request, err) && read_issuer(issuer, &m, err);
     if (ok) {
         build(&m, request);
-        ok = write_certificate(m.cert, arena, &pair.certificate, err) &&
-             write_key(m.key, arena, &pair.key, err);
+        ok = write_certificate(m.cert, arena, &pair.certificate, err) && write_key(m.key, arena, &pair.key, err);
     }
     making_done(&m);
     if (ok) {

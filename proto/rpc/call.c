@@ -191,6 +191,16 @@ struct arena *rpc_call_arena(struct rpc_call *call)
     return &call->arena;
 }
 
+void rpc_call_keep(struct rpc_call *call, const void *kept)
+{
+    call->kept = kept;
+}
+
+const void *rpc_call_kept(const struct rpc_call *call)
+{
+    return call->kept;
+}
+
 bool rpc_cancelled(const struct rpc_call *call)
 {
     return call->cancelled || rpc_ms_left(call) == 0;
@@ -210,7 +220,8 @@ void call_set_deadline(struct rpc_call *call, gpr_timespec asked, uint32_t max_m
 {
     call->deadline = gpr_convert_clock_type(asked, GPR_CLOCK_MONOTONIC);
     if (max_ms) {
-        gpr_timespec bound = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(max_ms, GPR_TIMESPAN));
+        gpr_timespec bound =
+            gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(max_ms, GPR_TIMESPAN));
         call->deadline = gpr_time_min(call->deadline, bound);
     }
 }
@@ -313,9 +324,16 @@ bool buffer_unpack(const ProtobufCMessageDescriptor *type, grpc_byte_buffer *buf
     if (!grpc_byte_buffer_reader_init(&reader, buffer)) {
         return err_raise_reason(err, ERR_INVALID, REASON(MALFORMED), "message %s: cannot be read", type->name);
     }
-    grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
-    bool ok = message_unpack(type, BYTES(GRPC_SLICE_START_PTR(slice), len), arena, out, err);
-    grpc_slice_unref(slice);
+    /* Small messages come in one slice and are read where they lie; others are joined. */
+    grpc_slice *first, joined = grpc_empty_slice();
+    if (!grpc_byte_buffer_reader_peek(&reader, &first) || GRPC_SLICE_LENGTH(*first) != len) {
+        grpc_byte_buffer_reader_destroy(&reader);
+        grpc_byte_buffer_reader_init(&reader, buffer);
+        joined = grpc_byte_buffer_reader_readall(&reader);
+        first = &joined;
+    }
+    bool ok = message_unpack(type, BYTES(GRPC_SLICE_START_PTR(*first), len), arena, out, err);
+    grpc_slice_unref(joined);
     grpc_byte_buffer_reader_destroy(&reader);
     return ok;
 }

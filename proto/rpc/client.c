@@ -132,9 +132,9 @@ static size_t beginning_ops(struct rpc_call *call, const struct rpc_options *opt
                             grpc_op *ops)
 {
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
-    ops[0].flags = options->wait_for_ready ? GRPC_INITIAL_METADATA_WAIT_FOR_READY |
-                                                 GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET
-                                           : 0;
+    ops[0].flags = options->wait_for_ready
+                       ? GRPC_INITIAL_METADATA_WAIT_FOR_READY | GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET
+                       : 0;
     ops[0].data.send_initial_metadata.count = options->header_count;
     ops[0].data.send_initial_metadata.metadata = headers;
     ops[1].op = GRPC_OP_RECV_INITIAL_METADATA;

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "proto/chartmesh/v1/common.pb-c.h"
-#include "proto/rpc/fixture.h"
 #include "proto/rpc/health.pb-c.h"
+#include "tests/lib/rpc.h"
 
 #define REASON(name) CHARTMESH__V1__ERROR_REASON__ERROR_REASON_##name
 
@@ -230,18 +230,41 @@ static void test_drain__whoever_watches_health_sees_it_coming(void **state)
     rpc_call_free(watch);
 }
 
+static void test_drain__a_channel_finds_its_server_again(void **state)
+{
+    static const struct rpc_events events = {.closed = dialled_closed};
+    struct fixture *f = *state;
+    struct err err;
+    struct listener listener = {0};
+    struct rpc_call *stream;
+    struct caller caller = {.f = f};
+    call_work(&caller);
+    assert_true(caller.ok);
+    rpc_server_close(f->server);
+    f->server = NULL;
+    assert_ok(rpc_stream_dial(f->channel, "/test.T/Events", CHUNK, NULL, &events, &listener, &stream, &err));
+    assert_true(eventually(&listener.closed, 1));
+    assert_int_equal(listener.why.code, ERR_UNAVAILABLE);
+
+    f->server = fixture_server(f, &service, 1, &(struct rpc_server_config){.address = f->target});
+    uint64_t begun = now_ms();
+    do {
+        sleep_ms(20);
+        call_work(&caller);
+    } while (!caller.ok && now_ms() - begun < 10000);
+    assert_true(caller.ok);
+    print_message("found again after %d ms\n", (int)(now_ms() - begun));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(test_drain__##name, begin, end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(an_idle_server_ends_at_once_and_lets_nobody_in),
-        T(a_call_under_way_is_finished),
-        T(a_long_call_is_told_to_stop_after_the_grace),
-        T(a_deaf_handler_is_waited_for),
-        T(half_made_connections_do_not_hold_it),
-        T(streams_by_events_are_closed_and_told_why),
-        T(whoever_watches_health_sees_it_coming),
+        T(an_idle_server_ends_at_once_and_lets_nobody_in), T(a_call_under_way_is_finished),
+        T(a_long_call_is_told_to_stop_after_the_grace),    T(a_deaf_handler_is_waited_for),
+        T(half_made_connections_do_not_hold_it),           T(streams_by_events_are_closed_and_told_why),
+        T(whoever_watches_health_sees_it_coming),          T(a_channel_finds_its_server_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

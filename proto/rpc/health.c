@@ -111,12 +111,22 @@ static bool watch_open(struct rpc_call *stream, void *ctx, const ProtobufCMessag
 }
 
 static const struct rpc_method methods[] = {
-    {.path = "/grpc.health.v1.Health/Check", .kind = RPC_UNARY, .lane = RPC_INLINE, .flags = RPC_PUBLIC,
+    {.path = "/grpc.health.v1.Health/Check",
+     .kind = RPC_UNARY,
+     .lane = RPC_INLINE,
+     .flags = RPC_PUBLIC,
      .in = &grpc__health__v1__health_check_request__descriptor,
-     .out = &grpc__health__v1__health_check_response__descriptor, .run = check, .max_request = 1024},
-    {.path = "/grpc.health.v1.Health/Watch", .kind = RPC_SERVER_STREAM, .lane = RPC_INLINE, .flags = RPC_PUBLIC,
+     .out = &grpc__health__v1__health_check_response__descriptor,
+     .run = check,
+     .max_request = 1024},
+    {.path = "/grpc.health.v1.Health/Watch",
+     .kind = RPC_SERVER_STREAM,
+     .lane = RPC_INLINE,
+     .flags = RPC_PUBLIC,
      .in = &grpc__health__v1__health_check_request__descriptor,
-     .out = &grpc__health__v1__health_check_response__descriptor, .open = watch_open, .max_request = 1024},
+     .out = &grpc__health__v1__health_check_response__descriptor,
+     .open = watch_open,
+     .max_request = 1024},
 };
 
 bool health_new(struct health **out, struct rpc_service *service, struct err *err)

@@ -42,7 +42,8 @@ struct lane {
     pthread_mutex_t lock;
     pthread_cond_t filled;
     struct task *first, *last;
-    unsigned waiting, limit, thread_count;
+    unsigned waiting, busy, limit;             /* tasks in the queue, being run, and that may wait */
+    unsigned thread_count, threads_max;
     pthread_t *threads;
     bool stop;
 };
@@ -52,12 +53,12 @@ struct rpc {
     grpc_completion_queue *queue;
     grpc_resource_quota *quota;
     pthread_t poller;
-    struct lane lanes[2];        /* by enum rpc_lane */
+    struct lane lanes[RPC_INLINE];             /* by enum rpc_lane */
     pthread_mutex_t lock;
     pthread_cond_t idle;
     unsigned calls;              /* not freed yet, of every server and channel */
     struct rpc_server *servers;
-    uint64_t boot;               /* random: request ids of two runs differ */
+    uint64_t boot;               /* when it began, ns: request ids of two runs differ */
     _Atomic uint64_t drawn;
 };
 
@@ -71,10 +72,10 @@ bool on_poller(const struct rpc *rpc);
 /* ---- call.c ---- */
 
 enum phase {                     /* who gets what a server's call reads */
-    PHASE_REQUEST,               /* the runtime: the request before the handler runs */
-    PHASE_BLOCKING,              /* rpc_recv */
-    PHASE_OPENING,               /* nobody: rpc_open_fn is running */
-    PHASE_EVENTS,                /* stream.c */
+             PHASE_REQUEST,               /* the runtime: the request before the handler runs */
+             PHASE_BLOCKING,              /* rpc_recv */
+             PHASE_OPENING,               /* nobody: rpc_open_fn is running */
+             PHASE_EVENTS,                /* stream.c */
 };
 
 struct out {                     /* a message that waits to be sent */
@@ -101,6 +102,7 @@ struct rpc_call {
     struct rpc_call *next, *prev;              /* server->live */
     const struct rpc_method *method;           /* NULL: a client's call, or an unknown method */
     void *ctx;
+    const void *kept;
     const ProtobufCMessageDescriptor *receives;
     grpc_call *wire;
     const char *path, *request_id;

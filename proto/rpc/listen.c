@@ -60,6 +60,6 @@ bool listener_is_guarded(const char *address, int port, struct err *err)
         moved = accept_guard_seen() != before;
     }
     close(fd);
-    return moved || err_raise(err, ERR_STATE, "rpc server %s: the accept guard is not linked into this program",
-                              address);
+    return moved ||
+           err_raise(err, ERR_STATE, "rpc server %s: the accept guard is not linked into this program", address);
 }

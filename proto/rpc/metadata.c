@@ -119,8 +119,8 @@ bool metadata_key_ok(const char *key)
         }
     }
     grpc_slice slice = grpc_slice_from_static_string(key);
-    return len && strncmp(key, "grpc-", 5) != 0 && key[0] != ':' && !(len > 4 && strcmp(key + len - 4, "-bin") == 0) &&
-           grpc_header_key_is_legal(slice);
+    return len && strncmp(key, "grpc-", 5) != 0 && key[0] != ':' &&
+           !(len > 4 && strcmp(key + len - 4, "-bin") == 0) && grpc_header_key_is_legal(slice);
 }
 
 bool rpc_trailer(struct rpc_call *call, const char *key, const char *value, struct err *err)

@@ -220,11 +220,13 @@ static bool info_open(struct rpc_call *stream, void *ctx, const ProtobufCMessage
     return true;
 }
 
-#define INFO(package)                                                                                        \
-    {.path = "/" package ".ServerReflection/ServerReflectionInfo", .kind = RPC_BIDI, .lane = RPC_INLINE,         \
-     .flags = RPC_PUBLIC, .in = &grpc__reflection__v1__server_reflection_request__descriptor,                 \
-     .out = &grpc__reflection__v1__server_reflection_response__descriptor, .open = info_open,                 \
-     .max_request = 4096}
+#define INFO(package)                                                                                             \
+    {                                                                                                             \
+        .path = "/" package ".ServerReflection/ServerReflectionInfo", .kind = RPC_BIDI, .lane = RPC_INLINE,       \
+        .flags = RPC_PUBLIC, .in = &grpc__reflection__v1__server_reflection_request__descriptor,                  \
+        .out = &grpc__reflection__v1__server_reflection_response__descriptor, .open = info_open,                  \
+        .max_request = 4096                                                                                       \
+    }
 
 static const struct rpc_method methods[] = {INFO("grpc.reflection.v1"), INFO("grpc.reflection.v1alpha")};
 
@@ -243,7 +245,8 @@ static bool add_file(struct reflection *reflection, struct bytes whole, struct e
     return true;
 }
 
-bool reflection_new(struct bytes descriptors, struct reflection **out, struct rpc_service *service, struct err *err)
+bool reflection_new(struct bytes descriptors, struct reflection **out, struct rpc_service *service,
+                    struct err *err)
 {
     struct reflection *reflection = calloc(1, sizeof *reflection);
     if (!reflection) {

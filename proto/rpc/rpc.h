@@ -66,15 +66,18 @@ struct rpc_call;
 enum rpc_lane {
     RPC_WORK,        /* storage: unary calls, short streams */
     RPC_BULK,        /* transfers: a stalled reader holds a thread of this lane only */
+    RPC_WATCH,       /* blocking calls that stay open: each holds a thread, and nobody waits for one */
     RPC_INLINE,      /* on the polling thread: unary and events only, must not block, no storage */
 };
 
 struct rpc_config {
     unsigned work_threads, work_queue;     /* 0: 8 threads, 256 waiting */
     unsigned bulk_threads, bulk_queue;     /* 0: 8 threads, 64 waiting */
+    unsigned watch_threads;                /* 0: 8. Threads of all lanes begin when they are needed first */
     size_t memory_max;                     /* gRPC's own buffers; 0: 256 MiB */
-    int fd_max;                            /* accepted sockets numbered from here on are closed; 0: RLIMIT_NOFILE - 64 */
-    void (*log)(void *ctx, const char *line);   /* gRPC's own complaints, at most 10 a second; any thread; may be NULL */
+    int fd_max; /* accepted sockets numbered from here on are closed; 0: RLIMIT_NOFILE - 64 */
+    void (*log)(void *ctx,
+                const char *line); /* gRPC's own complaints, at most 10 a second; any thread; may be NULL */
     void *ctx;
 };
 
@@ -88,9 +91,9 @@ void rpc_close(struct rpc *rpc);
 /* ---- who calls ---- */
 
 struct rpc_tls {
-    const char *roots_pem;       /* the CAs that may have issued the other side's certificate */
-    const char *chain_pem;       /* our certificate, leaf first */
-    const char *key_pem;         /* its private key */
+    const char *roots_pem; /* the CAs that may have issued the other side's certificate */
+    const char *chain_pem; /* our certificate, leaf first */
+    const char *key_pem; /* its private key */
 };
 
 /* The SHA-256 of a PEM leaf's SubjectPublicKeyInfo (proto/crypto knows it). Called on the polling thread,
@@ -98,8 +101,8 @@ struct rpc_tls {
 typedef bool rpc_spki_pin_fn(void *ctx, struct bytes pem_leaf, struct hash *out);
 
 struct rpc_identity {
-    const char *spiffe;          /* "": none, or more than one URI in the certificate */
-    struct hash pin;             /* zero when the server was given no spki_pin */
+    const char *spiffe; /* "": none, or more than one URI in the certificate */
+    struct hash pin; /* zero when the server was given no spki_pin */
 };
 
 /* ---- methods ---- */
@@ -109,31 +112,31 @@ enum rpc_kind { RPC_UNARY, RPC_SERVER_STREAM, RPC_CLIENT_STREAM, RPC_BIDI };
 /* A blocking handler. `request` is NULL where the client streams (then rpc_recv); `reply` is NULL where the
  * server streams (then rpc_send), else initialised, to be filled with memory that lives as long as the call.
  * Runs on the method's lane. false: *err becomes the status and `reply` is not sent. */
-typedef bool rpc_run_fn(struct rpc_call *call, void *ctx, const ProtobufCMessage *request,
-                        ProtobufCMessage *reply, struct err *err);
+typedef bool rpc_run_fn(struct rpc_call *call, void *ctx, const ProtobufCMessage *request, ProtobufCMessage *reply,
+                        struct err *err);
 
 /* Opens a stream by events: calls rpc_stream_listen and returns true, or refuses. `request` is NULL where the
  * client streams; it lives as long as the call. Runs on the method's lane. */
 typedef bool rpc_open_fn(struct rpc_call *stream, void *ctx, const ProtobufCMessage *request, struct err *err);
 
-enum { RPC_PUBLIC = 1 };         /* flags: any identified caller; the gate is not asked */
+enum { RPC_PUBLIC = 1 }; /* flags: any identified caller; the gate is not asked */
 
 struct rpc_method {
-    const char *path;            /* "/chartmesh.v1.Records/Put" */
+    const char *path; /* "/chartmesh.v1.Records/Put" */
     enum rpc_kind kind;
     enum rpc_lane lane;
     const ProtobufCMessageDescriptor *in, *out;
-    rpc_run_fn *run;             /* exactly one of run and open; open: not for RPC_UNARY, RPC_CLIENT_STREAM */
+    rpc_run_fn *run; /* exactly one of run and open; open: not for RPC_UNARY, RPC_CLIENT_STREAM */
     rpc_open_fn *open;
     uint32_t flags;
-    uint32_t max_request;        /* bytes of one message; 0: the server's message_max */
-    uint32_t max_ms;             /* a call lives no longer; 0: 60 s unary, 1 h other blocking ones, events: no end */
-    size_t memory_max;           /* the call's arena, and each message's; 0: 8 MiB */
-    size_t queue_max;            /* events: bytes waiting to be sent; 0: 1 MiB */
+    uint32_t max_request; /* bytes of one message; 0: the server's message_max */
+    uint32_t max_ms; /* a call lives no longer; 0: 60 s unary, 1 h other blocking ones, events: no end */
+    size_t memory_max; /* the call's arena, and each message's; 0: 8 MiB */
+    size_t queue_max; /* events: bytes waiting to be sent; 0: 1 MiB */
 };
 
 struct rpc_service {
-    const struct rpc_method *methods;   /* outlives the server, as `ctx` does */
+    const struct rpc_method *methods; /* outlives the server, as `ctx` does */
     size_t count;
     void *ctx;
 };
@@ -144,27 +147,27 @@ struct rpc_service {
 struct rpc_outcome {
     const char *path, *request_id;
     const struct rpc_identity *peer;
-    const struct err *err;       /* code ERR_NONE: OK */
+    const struct err *err; /* code ERR_NONE: OK */
     uint64_t bytes_in, bytes_out;
-    uint64_t us;                 /* microseconds from arrival */
+    uint64_t us; /* microseconds from arrival */
 };
 
 struct rpc_server_config {
-    const char *address;         /* "127.0.0.1:7400"; port 0: any free one */
+    const char *address; /* "127.0.0.1:7400"; port 0: any free one */
     struct rpc_tls tls;
     const struct rpc_service *services;
     size_t count;
-    struct bytes descriptors;    /* a FileDescriptorSet: reflection is served; none: it is not */
-    bool by_pin;                 /* peers: no SPIFFE id is asked for, and the gate is asked for every method */
-    rpc_spki_pin_fn *spki_pin;   /* needed with by_pin */
+    struct bytes descriptors; /* a FileDescriptorSet: reflection is served; none: it is not */
+    bool by_pin; /* peers: no SPIFFE id is asked for, and the gate is asked for every method */
+    rpc_spki_pin_fn *spki_pin; /* needed with by_pin */
     /* The gate: may this caller call this? Asked before the request's body is read, on the polling thread: it
      * must not block. It may use rpc_call_path, rpc_call_peer and rpc_metadata. NULL refuses nobody. */
     bool (*authorize)(void *ctx, struct rpc_call *call, struct err *err);
-    void (*finished)(void *ctx, const struct rpc_outcome *outcome);   /* any thread; must not block; may be NULL */
+    void (*finished)(void *ctx, const struct rpc_outcome *outcome); /* any thread; must not block; may be NULL */
     void *ctx;
-    uint32_t message_max;        /* bytes of any message; 0: 2 MiB */
-    uint32_t streams_max;        /* calls at once on one connection; 0: 128 */
-    uint32_t connection_age_s;   /* after it a connection is wound up: what a revoked certificate has left; 0: 1 h */
+    uint32_t message_max; /* bytes of any message; 0: 2 MiB */
+    uint32_t streams_max; /* calls at once on one connection; 0: 128 */
+    uint32_t connection_age_s; /* after it a connection is wound up: what a revoked certificate has left; 0: 1 h */
 };
 
 /* rpc_server_open listens and serves. It also serves grpc.health.v1 and, with descriptors, reflection, and
@@ -185,9 +188,9 @@ NODISCARD bool rpc_server_reload(struct rpc_server *server, const struct rpc_tls
 void rpc_server_serving(struct rpc_server *server, bool serving);
 
 enum rpc_drained {
-    RPC_DRAINED,     /* every call came to its own end */
-    RPC_FORCED,      /* some were cancelled after the grace */
-    RPC_STUCK,       /* a handler is deaf: the process has to exit, the server cannot be closed */
+    RPC_DRAINED, /* every call came to its own end */
+    RPC_FORCED, /* some were cancelled after the grace */
+    RPC_STUCK, /* a handler is deaf: the process has to exit, the server cannot be closed */
 };
 
 /* rpc_server_drain: health says NOT_SERVING, streams by events are closed with ERR_UNAVAILABLE
@@ -204,9 +207,14 @@ struct bytes rpc_descriptors(void);
 /* ---- a call, from either side ---- */
 
 const char *rpc_call_path(const struct rpc_call *call);
-const char *rpc_call_request_id(const struct rpc_call *call);            /* x-request-id, or drawn */
-const struct rpc_identity *rpc_call_peer(const struct rpc_call *call);   /* server side; lives with the call */
-struct arena *rpc_call_arena(struct rpc_call *call);                     /* lives with the call */
+const char *rpc_call_request_id(const struct rpc_call *call); /* x-request-id, or drawn */
+const struct rpc_identity *rpc_call_peer(const struct rpc_call *call); /* server side; lives with the call */
+struct arena *rpc_call_arena(struct rpc_call *call); /* lives with the call */
+
+/* rpc_call_keep lets the gate leave what it found out about a call for its handler, which gets it from
+ * rpc_call_kept (NULL: nothing was left). It lives as long as the call if it is in the call's arena. */
+void rpc_call_keep(struct rpc_call *call, const void *kept);
+const void *rpc_call_kept(const struct rpc_call *call);
 
 /* rpc_cancelled: the caller went away, the deadline passed, or the server is being forced down. */
 bool rpc_cancelled(const struct rpc_call *call);
@@ -242,9 +250,9 @@ NODISCARD bool rpc_send(struct rpc_call *call, const ProtobufCMessage *message, 
  * `closed`. */
 struct rpc_events {
     void (*message)(struct rpc_call *stream, void *arg, const ProtobufCMessage *message);
-    void (*ended)(struct rpc_call *stream, void *arg);      /* the other side has ended its sending */
-    void (*room)(struct rpc_call *stream, void *arg);       /* after a refused offer: half the queue is free */
-    void (*closed)(struct rpc_call *stream, void *arg, const struct err *why);   /* code ERR_NONE: a clean end */
+    void (*ended)(struct rpc_call *stream, void *arg); /* the other side has ended its sending */
+    void (*room)(struct rpc_call *stream, void *arg); /* after a refused offer: half the queue is free */
+    void (*closed)(struct rpc_call *stream, void *arg, const struct err *why); /* code ERR_NONE: a clean end */
 };
 
 /* rpc_stream_listen names the callbacks; once, inside the rpc_open_fn. `events` is static, `arg` lives until
@@ -275,36 +283,36 @@ void rpc_stream_drop(struct rpc_call *stream);
 /* ---- clients ---- */
 
 struct rpc_channel_config {
-    const char *target;          /* "192.0.2.7:7401", "node.st-anna.example:7401" */
+    const char *target; /* "192.0.2.7:7401", "node.st-anna.example:7401" */
     struct rpc_tls tls;
-    const char *server_name;     /* the DNS name in the server's certificate; NULL: the target's host */
-    const struct hash *pins;     /* the server's key is one of these; none: any key that the roots vouch for */
+    const char *server_name; /* the DNS name in the server's certificate; NULL: the target's host */
+    const struct hash *pins; /* the server's key is one of these; none: any key that the roots vouch for */
     size_t pin_count;
-    rpc_spki_pin_fn *spki_pin;   /* needed with pins */
-    void *ctx;                   /* spki_pin's; outlives the runtime */
-    uint32_t message_max;        /* 0: 2 MiB */
+    rpc_spki_pin_fn *spki_pin; /* needed with pins */
+    void *ctx; /* spki_pin's; outlives the runtime */
+    uint32_t message_max; /* 0: 2 MiB */
 };
 
 /* rpc_channel_open prepares a connection; it is made at the first call and again whenever it is lost. Copies
  * the configuration. ERR_INVALID: a configuration that cannot be. */
-NODISCARD bool rpc_channel_open(struct rpc *rpc, const struct rpc_channel_config *config,
-                                struct rpc_channel **out, struct err *err);
+NODISCARD bool rpc_channel_open(struct rpc *rpc, const struct rpc_channel_config *config, struct rpc_channel **out,
+                                struct err *err);
 
 /* rpc_channel_close lets go; calls under way keep it alive until they end. */
 void rpc_channel_close(struct rpc_channel *channel);
 
 struct rpc_header {
-    const char *key, *value;     /* value: any UTF-8; percent-encoded on the way */
+    const char *key, *value; /* value: any UTF-8; percent-encoded on the way */
 };
 
 struct rpc_options {
-    uint32_t timeout_ms;         /* 0: 30 s for rpc_unary, none for streams */
-    bool wait_for_ready;         /* wait for a connection until the deadline instead of ERR_UNAVAILABLE */
+    uint32_t timeout_ms; /* 0: 30 s for rpc_unary, none for streams */
+    bool wait_for_ready; /* wait for a connection until the deadline instead of ERR_UNAVAILABLE */
     const struct rpc_header *headers;
     size_t header_count;
-    size_t memory_max;           /* of each message received; 0: 8 MiB */
-    size_t queue_max;            /* rpc_stream_dial: as in rpc_method */
-    enum rpc_lane lane;          /* rpc_stream_dial: where the callbacks run */
+    size_t memory_max; /* of each message received; 0: 8 MiB */
+    size_t queue_max; /* rpc_stream_dial: as in rpc_method */
+    enum rpc_lane lane; /* rpc_stream_dial: where the callbacks run */
 };
 
 /* rpc_unary calls and waits; *reply lives in `arena`. `options` may be NULL. Not on the polling thread.
@@ -332,8 +340,8 @@ void rpc_cancel(struct rpc_call *call);
 /* rpc_call_free cancels a call that is not over, and frees it. Clients only; NULL is fine. */
 void rpc_call_free(struct rpc_call *call);
 
-/* rpc_stream_dial begins a call as a stream by events. On failure no callback comes. When it succeeds, `closed` comes exactly once, with the server's status; *out is valid
- * until then. */
+/* rpc_stream_dial begins a call as a stream by events. On failure no callback comes. When it succeeds, `closed`
+ * comes exactly once, with the server's status; *out is valid until then. */
 NODISCARD bool rpc_stream_dial(struct rpc_channel *channel, const char *path,
                                const ProtobufCMessageDescriptor *out, const struct rpc_options *options,
                                const struct rpc_events *events, void *arg, struct rpc_call **stream,

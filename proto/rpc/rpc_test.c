@@ -5,9 +5,9 @@
 #include <stdatomic.h>
 
 #include "proto/chartmesh/v1/common.pb-c.h"
-#include "proto/rpc/fixture.h"
 #include "proto/rpc/health.pb-c.h"
 #include "proto/rpc/reflection.pb-c.h"
+#include "tests/lib/rpc.h"
 
 #define REASON(name) CHARTMESH__V1__ERROR_REASON__ERROR_REASON_##name
 enum { BIG = 100000 };
@@ -77,7 +77,6 @@ static bool up(struct rpc_call *call, void *ctx, const ProtobufCMessage *none, P
 {
     const ProtobufCMessage *message;
     uint64_t total = 0;
-    (void)ctx;
     (void)none;
     for (;;) {
         if (!rpc_recv(call, &message, err)) {
@@ -89,6 +88,7 @@ static bool up(struct rpc_call *call, void *ctx, const ProtobufCMessage *none, P
             return true;
         }
         total += ((const chunk_type *)message)->coded.len;
+        *(atomic_int *)ctx += 1;
     }
 }
 
@@ -149,12 +149,17 @@ static bool echo_open(struct rpc_call *stream, void *ctx, const ProtobufCMessage
     return true;
 }
 
-static atomic_int sent_down;
+static atomic_int messages_seen;
 #define BOTH_CHUNKS .in = CHUNK, .out = CHUNK
 static const struct rpc_method methods[] = {
     {.path = "/test.T/Work", .kind = RPC_UNARY, .lane = RPC_WORK, .run = behave, BOTH_CHUNKS},
-    {.path = "/test.T/Small", .kind = RPC_UNARY, .lane = RPC_WORK, .run = behave, .max_request = 100,
-     .max_ms = 300, BOTH_CHUNKS},
+    {.path = "/test.T/Small",
+     .kind = RPC_UNARY,
+     .lane = RPC_WORK,
+     .run = behave,
+     .max_request = 100,
+     .max_ms = 300,
+     BOTH_CHUNKS},
     {.path = "/test.T/Lean", .kind = RPC_UNARY, .lane = RPC_WORK, .run = behave, .memory_max = 8192, BOTH_CHUNKS},
     {.path = "/test.T/Bulk", .kind = RPC_UNARY, .lane = RPC_BULK, .run = behave, BOTH_CHUNKS},
     {.path = "/test.T/Inline", .kind = RPC_UNARY, .lane = RPC_INLINE, .run = behave, BOTH_CHUNKS},
@@ -163,10 +168,14 @@ static const struct rpc_method methods[] = {
     {.path = "/test.T/Both", .kind = RPC_BIDI, .lane = RPC_WORK, .run = both, BOTH_CHUNKS},
     {.path = "/test.T/Events", .kind = RPC_BIDI, .lane = RPC_WORK, .open = echo_open, BOTH_CHUNKS},
     {.path = "/test.T/EventsInline", .kind = RPC_BIDI, .lane = RPC_INLINE, .open = echo_open, BOTH_CHUNKS},
-    {.path = "/test.T/Watch", .kind = RPC_SERVER_STREAM, .lane = RPC_WORK, .open = echo_open,
-     .queue_max = 300000, BOTH_CHUNKS},
+    {.path = "/test.T/Watch",
+     .kind = RPC_SERVER_STREAM,
+     .lane = RPC_WORK,
+     .open = echo_open,
+     .queue_max = 300000,
+     BOTH_CHUNKS},
 };
-static const struct rpc_service service = {methods, COUNT(methods), &sent_down};
+static const struct rpc_service service = {methods, COUNT(methods), &messages_seen};
 
 static void finished(void *ctx, const struct rpc_outcome *outcome)
 {
@@ -312,11 +321,11 @@ static void test_rpc__what_is_too_large_is_refused_and_the_connection_lives(void
     const chunk_type *reply;
     static const uint8_t bytes[3 << 20];
     AUTO_ARENA(arena, 16 << 20);
-    assert_err(ERR_TOO_MUCH, fixture_call(f->channel, "/test.T/Small", ECHO, BYTES(bytes, 101), NULL, &arena,
-                                          &reply, &err));
+    assert_err(ERR_TOO_MUCH,
+               fixture_call(f->channel, "/test.T/Small", ECHO, BYTES(bytes, 101), NULL, &arena, &reply, &err));
     assert_int_equal(err.reason, REASON(TOO_LARGE));
-    assert_err(ERR_TOO_MUCH, fixture_call(f->channel, "/test.T/Lean", ECHO, BYTES(bytes, 20000), NULL, &arena,
-                                          &reply, &err));
+    assert_err(ERR_TOO_MUCH,
+               fixture_call(f->channel, "/test.T/Lean", ECHO, BYTES(bytes, 20000), NULL, &arena, &reply, &err));
     assert_int_equal(err.reason, REASON(TOO_LARGE));
     assert_err(ERR_TOO_MUCH, fixture_call(f->channel, "/test.T/Work", ECHO, BYTES(bytes, sizeof bytes), NULL,
                                           &arena, &reply, &err));
@@ -324,12 +333,13 @@ static void test_rpc__what_is_too_large_is_refused_and_the_connection_lives(void
 
     /* A client that does not stop itself. */
     struct rpc_channel *eager;
-    assert_ok(rpc_channel_open(f->rpc, &(struct rpc_channel_config){
-                                           .target = f->target,
-                                           .tls = {f->ca.certificate, f->client_cert.certificate, f->client_cert.key},
-                                           .server_name = "node.test",
-                                           .message_max = 8 << 20,
-                                       },
+    assert_ok(rpc_channel_open(f->rpc,
+                               &(struct rpc_channel_config){
+                                   .target = f->target,
+                                   .tls = {f->ca.certificate, f->client_cert.certificate, f->client_cert.key},
+                                   .server_name = "node.test",
+                                   .message_max = 8 << 20,
+                               },
                                &eager, &err));
     assert_err(ERR_TOO_MUCH,
                fixture_call(eager, "/test.T/Work", ECHO, BYTES(bytes, sizeof bytes), NULL, &arena, &reply, &err));
@@ -393,8 +403,8 @@ static void test_rpc__a_full_lane_answers_at_once_and_other_lanes_go_on(void **s
     for (size_t i = 0; i < COUNT(busy); i++) {
         busy[i].f = f;
         assert_int_equal(pthread_create(&busy[i].thread, NULL, call_bulk, &busy[i]), 0);
+        sleep_ms(50);            /* one runs, one waits, the others are refused */
     }
-    sleep_ms(300);
     uint64_t begun = now_ms();
     assert_ok(fixture_call(f->channel, "/test.T/Work", ECHO, BYTES_NONE, NULL, &arena, &reply, &err));
     assert_err(ERR_TOO_MUCH,
@@ -462,15 +472,15 @@ static void test_rpc__a_sender_waits_for_a_slow_reader(void **state)
     const ProtobufCMessage *message;
     chunk_type request = chunk_of(1000, BYTES_NONE);
     saw_cancel = 0;
-    sent_down = 0;
+    messages_seen = 0;
     assert_ok(rpc_start(f->channel, "/test.T/Down", CHUNK, NULL, &call, &err));
     assert_ok(rpc_send(call, &request.base, &err));
     assert_ok(rpc_recv(call, &message, &err));
     sleep_ms(700);
-    int ahead = sent_down;
+    int ahead = messages_seen;
     assert_true(ahead < 100);                /* of 1000: about 10 MB at most */
     sleep_ms(200);
-    assert_int_equal(sent_down, ahead);
+    assert_int_equal(messages_seen, ahead);
     rpc_cancel(call);
     while (rpc_recv(call, &message, &err) && message) {
     }
@@ -504,9 +514,10 @@ static void test_rpc__an_upload_that_is_given_up_is_not_taken_for_whole(void **s
     struct err err;
     struct rpc_call *call;
     chunk_type chunk = chunk_of(1, BYTES_LIT("x"));
-    saw_cancel = 0;
+    saw_cancel = messages_seen = 0;
     assert_ok(rpc_start(f->channel, "/test.T/Up", CHUNK, NULL, &call, &err));
     assert_ok(rpc_send(call, &chunk.base, &err));
+    assert_true(eventually(&messages_seen, 1));
     rpc_call_free(call);
     assert_true(eventually(&saw_cancel, 1));
 }
@@ -755,9 +766,10 @@ static void test_rpc__reflection_lists_services_and_gives_their_files(void **sta
                            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
     for (size_t i = 0; i < COUNT(paths); i++) {
         reflection_request request = GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__INIT;
-        assert_ok(rpc_start(f->channel, paths[i], &grpc__reflection__v1__server_reflection_response__descriptor, NULL,
-                            &call, &err));
-        request.message_request_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_LIST_SERVICES;
+        assert_ok(rpc_start(f->channel, paths[i], &grpc__reflection__v1__server_reflection_response__descriptor,
+                            NULL, &call, &err));
+        request.message_request_case =
+            GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_LIST_SERVICES;
         request.list_services = "";
         assert_ok(rpc_send(call, &request.base, &err));
         assert_ok(rpc_recv(call, &message, &err));

@@ -2,7 +2,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 
 #include <grpc/support/log.h>
@@ -33,12 +32,35 @@ static void *lane_thread(void *arg)
         lane->first = task->next;
         lane->last = lane->first ? lane->last : NULL;
         lane->waiting--;
+        lane->busy++;
         pthread_mutex_unlock(&lane->lock);
         task->run(task->arg);
         pthread_mutex_lock(&lane->lock);
+        lane->busy--;
     }
     pthread_mutex_unlock(&lane->lock);
     return NULL;
+}
+
+/* Begins a thread when there is more to do than threads are free. The lock is held. Signals are the main thread's:
+ * none of ours takes them. */
+static void lane_grow(struct lane *lane)
+{
+    sigset_t all, before;
+    if (lane->busy + lane->waiting <= lane->thread_count || lane->thread_count == lane->threads_max) {
+        return;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&lane->threads[lane->thread_count], NULL, lane_thread, lane) == 0) {
+        lane->thread_count++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static bool has_room(const struct lane *lane)
+{
+    return lane->busy + lane->waiting < lane->threads_max + lane->limit;
 }
 
 bool lane_push(struct rpc *rpc, enum rpc_lane which, struct task *task, bool must)
@@ -49,12 +71,13 @@ bool lane_push(struct rpc *rpc, enum rpc_lane which, struct task *task, bool mus
     }
     struct lane *lane = &rpc->lanes[which];
     pthread_mutex_lock(&lane->lock);
-    bool fits = must || lane->waiting < lane->limit;
+    bool fits = must || has_room(lane);
     if (fits) {
         task->next = NULL;
         *(lane->last ? &lane->last->next : &lane->first) = task;
         lane->last = task;
         lane->waiting++;
+        lane_grow(lane);
         pthread_cond_signal(&lane->filled);
     }
     pthread_mutex_unlock(&lane->lock);
@@ -68,22 +91,23 @@ bool lane_full(struct rpc *rpc, enum rpc_lane which)
     }
     struct lane *lane = &rpc->lanes[which];
     pthread_mutex_lock(&lane->lock);
-    bool full = lane->waiting >= lane->limit;
+    bool full = !has_room(lane);
     pthread_mutex_unlock(&lane->lock);
     return full;
 }
 
+/* One thread at once, so that a lane never stands still for want of one. */
 static bool lane_start(struct lane *lane, unsigned threads, unsigned limit)
 {
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->filled, NULL);
     lane->limit = limit;
+    lane->threads_max = threads;
     lane->threads = calloc(threads, sizeof *lane->threads);
-    while (lane->threads && lane->thread_count < threads &&
-           pthread_create(&lane->threads[lane->thread_count], NULL, lane_thread, lane) == 0) {
-        lane->thread_count++;
+    if (lane->threads && pthread_create(&lane->threads[0], NULL, lane_thread, lane) == 0) {
+        lane->thread_count = 1;
     }
-    return lane->thread_count == threads;
+    return lane->thread_count == 1;
 }
 
 static void lane_stop(struct lane *lane)
@@ -175,6 +199,7 @@ static void config_defaults(struct rpc_config *config)
     config->work_queue = config->work_queue ? config->work_queue : 256;
     config->bulk_threads = config->bulk_threads ? config->bulk_threads : 8;
     config->bulk_queue = config->bulk_queue ? config->bulk_queue : 64;
+    config->watch_threads = config->watch_threads ? config->watch_threads : 8;
     config->memory_max = config->memory_max ? config->memory_max : 256 << 20;
     config->fd_max = config->fd_max ? config->fd_max : default_fd_max();
 }
@@ -182,7 +207,7 @@ static void config_defaults(struct rpc_config *config)
 static void begin_grpc(struct rpc *rpc)
 {
     /* gRPC 1.51 pins TLS 1.2 as its minimum and has no setter. A suite that TLS 1.2 certificates cannot use
-     * leaves 1.3 as the only version (tested; docs/decisions/0008-tls13.md). */
+     * leaves 1.3 as the only version (tested; docs/decisions/0008-tls-1-3.md). */
     setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", 1);
     gpr_set_log_function(log_line);
     gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
@@ -192,24 +217,37 @@ static void begin_grpc(struct rpc *rpc)
     grpc_resource_quota_resize(rpc->quota, rpc->config.memory_max);
 }
 
-static void end_grpc(struct rpc *rpc)
+/* A queue is destroyed when it has been emptied: by the polling thread, or here where there is none. */
+static void end_grpc(struct rpc *rpc, bool has_poller)
 {
     grpc_completion_queue_shutdown(rpc->queue);
-    pthread_join(rpc->poller, NULL);
+    if (has_poller) {
+        pthread_join(rpc->poller, NULL);
+    } else {
+        poll_thread(rpc);
+    }
     grpc_completion_queue_destroy(rpc->queue);
     grpc_resource_quota_unref(rpc->quota);
     grpc_shutdown();
 }
 
+static void stop_lanes(struct rpc *rpc)
+{
+    for (size_t i = 0; i < COUNT(rpc->lanes); i++) {
+        lane_stop(&rpc->lanes[i]);
+    }
+}
+
 static bool start_threads(struct rpc *rpc)
 {
-    bool work = lane_start(&rpc->lanes[RPC_WORK], rpc->config.work_threads, rpc->config.work_queue);
-    bool bulk = lane_start(&rpc->lanes[RPC_BULK], rpc->config.bulk_threads, rpc->config.bulk_queue);
-    if (work && bulk && pthread_create(&rpc->poller, NULL, poll_thread, rpc) == 0) {
+    const struct rpc_config *config = &rpc->config;
+    bool work = lane_start(&rpc->lanes[RPC_WORK], config->work_threads, config->work_queue);
+    bool bulk = lane_start(&rpc->lanes[RPC_BULK], config->bulk_threads, config->bulk_queue);
+    bool watch = lane_start(&rpc->lanes[RPC_WATCH], config->watch_threads, 0);
+    if (work && bulk && watch && pthread_create(&rpc->poller, NULL, poll_thread, rpc) == 0) {
         return true;
     }
-    lane_stop(&rpc->lanes[RPC_WORK]);
-    lane_stop(&rpc->lanes[RPC_BULK]);
+    stop_lanes(rpc);
     return false;
 }
 
@@ -225,9 +263,8 @@ bool rpc_open(const struct rpc_config *config, struct rpc **out, struct err *err
     }
     rpc->config = *config;
     config_defaults(&rpc->config);
-    if (getrandom(&rpc->boot, sizeof rpc->boot, 0) != sizeof rpc->boot) {
-        rpc->boot = (uint64_t)gpr_now(GPR_CLOCK_REALTIME).tv_nsec;
-    }
+    gpr_timespec now = gpr_now(GPR_CLOCK_REALTIME);
+    rpc->boot = (uint64_t)now.tv_sec * GPR_NS_PER_SEC + (uint64_t)now.tv_nsec;
     pthread_mutex_init(&rpc->lock, NULL);
     pthread_cond_init(&rpc->idle, NULL);
     accept_guard_limit(rpc->config.fd_max);
@@ -240,10 +277,7 @@ bool rpc_open(const struct rpc_config *config, struct rpc **out, struct err *err
     bool ok = start_threads(rpc);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!ok) {
-        grpc_completion_queue_shutdown(rpc->queue);
-        grpc_completion_queue_destroy(rpc->queue);
-        grpc_resource_quota_unref(rpc->quota);
-        grpc_shutdown();
+        end_grpc(rpc, false);
         open_runtime = NULL;
         free(rpc);
         return err_raise(err, ERR_TOO_MUCH, "rpc: no threads");
@@ -262,9 +296,8 @@ void rpc_close(struct rpc *rpc)
         pthread_cond_wait(&rpc->idle, &rpc->lock);
     }
     pthread_mutex_unlock(&rpc->lock);
-    lane_stop(&rpc->lanes[RPC_WORK]);
-    lane_stop(&rpc->lanes[RPC_BULK]);
-    end_grpc(rpc);
+    stop_lanes(rpc);
+    end_grpc(rpc, true);
     pthread_cond_destroy(&rpc->idle);
     pthread_mutex_destroy(&rpc->lock);
     open_runtime = NULL;

@@ -135,8 +135,7 @@ void server_forget(struct rpc_call *call)
 static bool unpack_request(struct rpc_call *call, ProtobufCMessage **request, struct err *err)
 {
     *request = NULL;
-    return !call->in ||
-           buffer_unpack(call->receives, call->in, call->message_max, &call->arena, request, err);
+    return !call->in || buffer_unpack(call->receives, call->in, call->message_max, &call->arena, request, err);
 }
 
 static bool make_reply(struct rpc_call *call, ProtobufCMessage **reply, struct err *err)
@@ -246,8 +245,7 @@ static bool find_method(struct rpc_call *call, struct err *err)
     struct rpc_server *server = call->server;
     const struct rpc_method wanted = {.path = call->path};
     const struct bound_method key = {.method = &wanted};
-    const struct bound_method *found =
-        bsearch(&key, server->methods, server->method_count, sizeof key, by_path);
+    const struct bound_method *found = bsearch(&key, server->methods, server->method_count, sizeof key, by_path);
     if (!found) {
         return err_raise_reason(err, ERR_UNIMPLEMENTED, REASON(NOT_IMPLEMENTED), "no such method here");
     }
@@ -294,7 +292,8 @@ static void admit(struct rpc_call *call)
     char *path;
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
     op.data.recv_close_on_server.cancelled = &call->close_cancelled;
-    struct bytes method = BYTES(GRPC_SLICE_START_PTR(call->details.method), GRPC_SLICE_LENGTH(call->details.method));
+    struct bytes method =
+        BYTES(GRPC_SLICE_START_PTR(call->details.method), GRPC_SLICE_LENGTH(call->details.method));
     if (arena_string(&call->arena, method, &path, &err)) {
         call->path = path;
     }
@@ -373,8 +372,8 @@ void server_sweep(struct rpc_server *server, gpr_timespec now)
         gpr_timespec end = gpr_time_min(call->deadline, call->close_by);
         if (!call->over && !call->timed_out && gpr_time_cmp(now, end) > 0) {
             call->timed_out = true;
-            grpc_call_cancel_with_status(call->wire, GRPC_STATUS_DEADLINE_EXCEEDED, "the call took longer than it may",
-                                         NULL);
+            grpc_call_cancel_with_status(call->wire, GRPC_STATUS_DEADLINE_EXCEEDED,
+                                         "the call took longer than it may", NULL);
         }
         pthread_mutex_unlock(&call->lock);
     }

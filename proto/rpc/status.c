@@ -46,8 +46,7 @@ void status_text(const struct err *err, const char *request_id, char *out, size_
     }
 }
 
-static bool pack_any(const char *type, const ProtobufCMessage *message, Google__Rpc__Any *any,
-                     struct arena *arena)
+static bool pack_any(const char *type, const ProtobufCMessage *message, Google__Rpc__Any *any, struct arena *arena)
 {
     struct err ignored;
     struct bytes packed;

@@ -10,7 +10,10 @@
 
 #include "proto/rpc/internal.h"
 
-enum { OUT_COST = 64, CLOSE_MS = 2000 };   /* a queued message's own memory; how long a status may wait behind a stalled reader */
+enum {
+    OUT_COST = 64,
+    CLOSE_MS = 2000
+};   /* a queued message's own memory; how long a status may wait behind a stalled reader */
 
 /* ---- what can be done now ---- */
 
@@ -336,7 +339,8 @@ void rpc_stream_close(struct rpc_call *call, const struct err *why)
         if (stream->why.code) {
             stream_discard(call);
             stream->room_due = false;
-            call->close_by = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(CLOSE_MS, GPR_TIMESPAN));
+            call->close_by =
+                gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(CLOSE_MS, GPR_TIMESPAN));
             if (!is_server(call)) {
                 call->own_cancel = true;
                 grpc_call_cancel(call->wire, NULL);

@@ -1,14 +1,17 @@
 /* Who gets in, and as whom. */
 #include "proto/rpc/rpc.h"
 
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "proto/chartmesh/v1/common.pb-c.h"
-#include "proto/rpc/fixture.h"
 #include "proto/rpc/health.pb-c.h"
+#include "tests/lib/rpc.h"
 
 #define REASON(name) CHARTMESH__V1__ERROR_REASON__ERROR_REASON_##name
 #define SECOND_ID "spiffe://00112233445566778899aabbccddeeff/st-anna.example/app/lab"
@@ -223,8 +226,8 @@ static void test_rpc__new_certificates_count_from_the_next_handshake(void **stat
     assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
 
     /* A set that cannot be used changes nothing: here a key of another certificate, and no PEM at all. */
-    assert_ok(rpc_server_reload(server, &(struct rpc_tls){f->ca.certificate, f->server_cert.certificate, second.key},
-                                &err));
+    assert_ok(rpc_server_reload(
+        server, &(struct rpc_tls){f->ca.certificate, f->server_cert.certificate, second.key}, &err));
     assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
     assert_err(ERR_INVALID, rpc_server_reload(server, &(struct rpc_tls){roots, "junk", second.key}, &err));
     assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
@@ -258,7 +261,9 @@ static char *get_file(struct fixture *f, const char *folder, const char *name)
     return text;
 }
 
-static const char *make_folder(struct fixture *f, char *folder)
+static const char *const files[] = {"ca.pem", "cakey.pem", "cert.pem", "key.pem", "two.pem", "two.key", "ca.srl"};
+
+static void make_folder(struct fixture *f, char *folder)
 {
     snprintf(folder, 64, "/tmp/rpc_test.XXXXXX");
     assert_non_null(mkdtemp(folder));
@@ -266,14 +271,38 @@ static const char *make_folder(struct fixture *f, char *folder)
     put_file(folder, "cakey.pem", f->ca.key);
     put_file(folder, "cert.pem", f->client_cert.certificate);
     put_file(folder, "key.pem", f->client_cert.key);
-    return folder;
 }
 
 static void drop_folder(const char *folder)
 {
-    char command[128];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    assert_int_equal(system(command), 0);
+    for (size_t i = 0; i < COUNT(files); i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        unlink(path);
+    }
+    assert_int_equal(rmdir(folder), 0);
+}
+
+/* Runs a program with its complaints dropped; its first word goes to `word`. False: it failed. */
+static bool run(char *const argv[], char word[64])
+{
+    int out[2], status;
+    pid_t pid;
+    posix_spawn_file_actions_t actions;
+    assert_int_equal(pipe(out), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+    posix_spawn_file_actions_addclose(&actions, out[0]);
+    bool ok = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) == 0;
+    posix_spawn_file_actions_destroy(&actions);
+    close(out[1]);
+    FILE *pipe_end = fdopen(out[0], "r");
+    if (!ok || fscanf(pipe_end, "%63s", word) != 1) {
+        word[0] = 0;
+    }
+    fclose(pipe_end);
+    return ok && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
 /* cert_make gives one URI at most, so the openssl program has to make the odd one. */
@@ -281,14 +310,38 @@ static void test_rpc__a_certificate_with_two_uris_is_nobody(void **state)
 {
     struct fixture *f = *state;
     struct err err;
-    char folder[64], command[1024];
+    char folder[64], path[6][128], word[64];
     make_folder(f, folder);
-    snprintf(command, sizeof command,
-             "openssl req -x509 -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s/two.key "
-             "-out %s/two.pem -CA %s/ca.pem -CAkey %s/cakey.pem -subj /CN=two -days 1 -addext extendedKeyUsage=clientAuth "
-             "-addext subjectAltName=URI:" CLIENT_ID ",URI:" SECOND_ID " 2>/dev/null",
-             folder, folder, folder, folder);
-    assert_int_equal(system(command), 0);
+    for (size_t i = 0; i < 6; i++) {
+        snprintf(path[i], sizeof path[i], "%s/%s", folder, files[i]);
+    }
+    char *argv[] = {"openssl",
+                    "req",
+                    "-x509",
+                    "-new",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:P-256",
+                    "-nodes",
+                    "-subj",
+                    "/CN=two",
+                    "-days",
+                    "1",
+                    "-CA",
+                    path[0],
+                    "-CAkey",
+                    path[1],
+                    "-out",
+                    path[4],
+                    "-keyout",
+                    path[5],
+                    "-addext",
+                    "extendedKeyUsage=clientAuth",
+                    "-addext",
+                    "subjectAltName=URI:" CLIENT_ID ",URI:" SECOND_ID,
+                    NULL};
+    assert_true(run(argv, word));
     struct cert_pair two = {get_file(f, folder, "two.pem"), get_file(f, folder, "two.key")};
     drop_folder(folder);
     assert_err(ERR_UNAUTHENTICATED, call_as(f, f->server, &two, "/test.T/Work", &err));
@@ -297,15 +350,9 @@ static void test_rpc__a_certificate_with_two_uris_is_nobody(void **state)
 
 static void foreign(struct fixture *f, const char *folder, const char *mode, const char *expected)
 {
-    char command[512], word[64] = "";
-    snprintf(command, sizeof command, "python3 proto/rpc/foreign_client.py %s %s %s 2>/dev/null", mode, f->target, folder);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    if (fscanf(pipe, "%63s", word) != 1) {
-        word[0] = 0;
-    }
-    pclose(pipe);
-    if (strcmp(word, expected) != 0) {
+    char word[64];
+    char *argv[] = {"python3", "proto/rpc/foreign_client.py", (char *)mode, f->target, (char *)folder, NULL};
+    if (!run(argv, word) || strcmp(word, expected) != 0) {
         fail_msg("foreign client, %s: '%s' instead of '%s'", mode, word, expected);
     }
 }
@@ -313,8 +360,8 @@ static void foreign(struct fixture *f, const char *folder, const char *mode, con
 static void test_rpc__another_stack_is_held_to_the_same_rules(void **state)
 {
     struct fixture *f = *state;
-    char folder[64];
-    if (system("python3 -c 'import grpc' 2>/dev/null") != 0) {
+    char folder[64], word[64];
+    if (!run((char *[]){"python3", "-c", "import grpc", NULL}, word)) {
         print_message("python3-grpcio is not installed: skipped\n");
         skip();
     }
@@ -333,14 +380,10 @@ static void test_rpc__another_stack_is_held_to_the_same_rules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(the_caller_is_its_spiffe_id_and_its_key),
-        T(a_certificate_without_a_spiffe_id_is_nobody),
-        T(a_foreign_certificate_does_not_get_in),
-        T(a_client_calls_nobody_but_the_server_it_means),
-        T(the_gate_is_asked_before_the_handler),
-        T(a_server_for_peers_knows_keys_and_nothing_else),
-        T(new_certificates_count_from_the_next_handshake),
-        T(a_certificate_with_two_uris_is_nobody),
+        T(the_caller_is_its_spiffe_id_and_its_key),        T(a_certificate_without_a_spiffe_id_is_nobody),
+        T(a_foreign_certificate_does_not_get_in),          T(a_client_calls_nobody_but_the_server_it_means),
+        T(the_gate_is_asked_before_the_handler),           T(a_server_for_peers_knows_keys_and_nothing_else),
+        T(new_certificates_count_from_the_next_handshake), T(a_certificate_with_two_uris_is_nobody),
         T(another_stack_is_held_to_the_same_rules),
     };
     return cmocka_run_group_tests(tests, begin, end);

@@ -154,8 +154,8 @@ static bool walk_element(struct walk *w, struct bytes body)
     }
     bool sorted = w->row->order == ORDER_SET || w->row->order == ORDER_FIRST;
     if (sorted && w->count > 1) {
-        int order = w->row->order == ORDER_SET ? bytes_compare(w->previous, body)
-                                               : compare_first(w->previous, body);
+        int order =
+            w->row->order == ORDER_SET ? bytes_compare(w->previous, body) : compare_first(w->previous, body);
         if (order >= 0) {
             return broken(w, "not ascending, or twice the same");
         }
@@ -276,7 +276,8 @@ bool canonical_unpack(const ProtobufCMessageDescriptor *type, struct bytes bytes
     if (!walk_message(rule, bytes, err)) {
         return false;
     }
-    ProtobufCAllocator allocator = {.alloc = arena_unpack_alloc, .free = arena_unpack_free, .allocator_data = arena};
+    ProtobufCAllocator allocator = {
+        .alloc = arena_unpack_alloc, .free = arena_unpack_free, .allocator_data = arena};
     ProtobufCMessage *message = protobuf_c_message_unpack(type, &allocator, bytes.len, bytes.data);
     if (!message) {
         return err_raise_reason(err, ERR_TOO_MUCH, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_TOO_LARGE,
@@ -329,8 +330,8 @@ static bool message_key(const ProtobufCMessage *message, enum order order, struc
 }
 
 /* Takes element `i` out of the field's array, with its key, or puts it back. */
-static bool take_element(const ProtobufCFieldDescriptor *field, const struct field_rule *row, void *array, size_t i,
-                         struct arena *arena, struct element *out, struct err *err)
+static bool take_element(const ProtobufCFieldDescriptor *field, const struct field_rule *row, void *array,
+                         size_t i, struct arena *arena, struct element *out, struct err *err)
 {
     if (field->type == PROTOBUF_C_TYPE_BYTES) {
         out->bytes = ((ProtobufCBinaryData *)array)[i];
@@ -357,8 +358,8 @@ static void put_element(const ProtobufCFieldDescriptor *field, void *array, size
     }
 }
 
-static bool sort_field(const ProtobufCFieldDescriptor *field, const struct field_rule *row, void *array, size_t count,
-                       struct arena *arena, struct err *err)
+static bool sort_field(const ProtobufCFieldDescriptor *field, const struct field_rule *row, void *array,
+                       size_t count, struct arena *arena, struct err *err)
 {
     if (row->order == ORDER_LIST || count < 2) {
         return true;

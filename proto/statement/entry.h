@@ -7,8 +7,8 @@
 
 enum { ENTRY_UNIT = 256 };       /* an entry's encoding is a multiple of it */
 
-/* entry_pack sorts the entry's sets, sets its padding (the smallest count of zero bytes, maybe none, that makes the
- * encoding a multiple of 256) and packs it. ERR_INVALID: the entry breaks a rule of form. */
+/* entry_pack sorts the entry's sets, sets its padding (the smallest count of zero bytes, maybe none, that makes
+ * the encoding a multiple of 256) and packs it. ERR_INVALID: the entry breaks a rule of form. */
 NODISCARD bool entry_pack(Chartmesh__V1__Entry *entry, struct arena *arena, struct bytes *out, struct err *err);
 
 /* entry_unpack reads an entry in canonical form with the only padding it may have. */

@@ -83,7 +83,8 @@ bool form_signed_by_facility(const ProtobufCMessage *message, struct err *err)
 /* -- formats 2 */
 
 /* Ed25519 public keys are refused where they are enrolled and where they are loaded: this is both (I38). */
-static bool check_key(const ProtobufCMessage *message, const char *field, ProtobufCBinaryData data, struct err *err)
+static bool check_key(const ProtobufCMessage *message, const char *field, ProtobufCBinaryData data,
+                      struct err *err)
 {
     struct hash key;
     if (!hash_from(bytes_pb(data), &key)) {
@@ -203,8 +204,8 @@ bool form_version(const ProtobufCMessage *message, struct err *err)
     if (v->chunk_log2 != CHUNK_LOG2) {
         return wrong(message, "chunk_log2", "not 16", err);
     }
-    bool shares = v->kind == CHARTMESH__V1__KIND__KIND_RELABEL ||
-                  v->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
+    bool shares =
+        v->kind == CHARTMESH__V1__KIND__KIND_RELABEL || v->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
     if (shares && v->n_parents != 1) {
         return wrong(message, "parents", "RELABEL and ENTERED_IN_ERROR have exactly one", err);
     }

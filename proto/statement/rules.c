@@ -6,33 +6,73 @@
 #include "proto/statement/form.h"
 #include "proto/statement/statement.h"
 
-enum { CODE_MAX = 256, CONTEXT_MAX = 64, PARENTS_MAX = 16, RULES_MAX = 256, VERSIONS_MAX = 256, OBJECTS_MAX = 256 };
+enum {
+    CODE_MAX = 256,
+    CONTEXT_MAX = 64,
+    PARENTS_MAX = 16,
+    RULES_MAX = 256,
+    VERSIONS_MAX = 256,
+    OBJECTS_MAX = 256
+};
 
 /* The vocabulary of the rows. NEED… is required (formats 10). */
-#define ANY {0}
-#define NEED {.required = true}
-#define LEN(n) {.exact = (n)}
-#define NEED_LEN(n) {.required = true, .exact = (n)}
+#define ANY                                                                                                       \
+    {                                                                                                             \
+        0                                                                                                         \
+    }
+#define NEED                                                                                                      \
+    {                                                                                                             \
+        .required = true                                                                                          \
+    }
+#define LEN(n)                                                                                                    \
+    {                                                                                                             \
+        .exact = (n)                                                                                              \
+    }
+#define NEED_LEN(n)                                                                                               \
+    {                                                                                                             \
+        .required = true, .exact = (n)                                                                            \
+    }
 #define ID LEN(ID_LEN)
 #define NEED_ID NEED_LEN(ID_LEN)
 #define HASH LEN(HASH_LEN)
 #define NEED_HASH NEED_LEN(HASH_LEN)
-#define NEED_CODE {.required = true, .max = CODE_MAX}
-#define SUB(m) {.sub = &m}
-#define NEED_SUB(m) {.required = true, .sub = &m}
+#define NEED_CODE                                                                                                 \
+    {                                                                                                             \
+        .required = true, .max = CODE_MAX                                                                         \
+    }
+#define SUB(m)                                                                                                    \
+    {                                                                                                             \
+        .sub = &m                                                                                                 \
+    }
+#define NEED_SUB(m)                                                                                               \
+    {                                                                                                             \
+        .required = true, .sub = &m                                                                               \
+    }
 
 /* Repeated ones. */
 #define IDS ID
 #define HASHES HASH
-#define HASHES_MAX(n) {.exact = HASH_LEN, .count = (n)}
-#define HASH_LIST {.exact = HASH_LEN, .order = ORDER_LIST}
+#define HASHES_MAX(n)                                                                                             \
+    {                                                                                                             \
+        .exact = HASH_LEN, .count = (n)                                                                           \
+    }
+#define HASH_LIST                                                                                                 \
+    {                                                                                                             \
+        .exact = HASH_LEN, .order = ORDER_LIST                                                                    \
+    }
 #define SUBS(m) SUB(m)
-#define SUBS_FIRST(m, n) {.sub = &m, .order = ORDER_FIRST, .count = (n)}
-#define SUB_LIST(m) {.sub = &m, .order = ORDER_LIST}
+#define SUBS_FIRST(m, n)                                                                                          \
+    {                                                                                                             \
+        .sub = &m, .order = ORDER_FIRST, .count = (n)                                                             \
+    }
+#define SUB_LIST(m)                                                                                               \
+    {                                                                                                             \
+        .sub = &m, .order = ORDER_LIST                                                                            \
+    }
 
-#define MESSAGE_MAX(name, check_, max_, ...)                                                                 \
-    static const struct field_rule name##_fields[] = {__VA_ARGS__};                                          \
-    static const struct message_rule name = {&chartmesh__v1__##name##__descriptor, name##_fields,            \
+#define MESSAGE_MAX(name, check_, max_, ...)                                                                      \
+    static const struct field_rule name##_fields[] = {__VA_ARGS__};                                               \
+    static const struct message_rule name = {&chartmesh__v1__##name##__descriptor, name##_fields,                 \
                                              COUNT(name##_fields), (check_), (max_)}
 #define MESSAGE(name, check_, ...) MESSAGE_MAX(name, check_, 0, __VA_ARGS__)
 #define PAYLOAD(name, check_, ...) MESSAGE_MAX(name, check_, STATEMENT_PAYLOAD_MAX, NEED_SUB(head), __VA_ARGS__)

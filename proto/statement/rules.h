@@ -10,17 +10,17 @@
 
 /* How the elements of a repeated field stand. All but ORDER_KEYID and ORDER_LIST are strictly ascending. */
 enum order {
-    ORDER_SET,                   /* by value; strings, bytes and messages by their bytes without tag and length */
-    ORDER_FIRST,                 /* messages by their first field: dots by tag, rules by id, exceptions by n */
-    ORDER_KEYID,                 /* signatures by keyid; the message's check holds them to it */
-    ORDER_LIST,                  /* as they come */
+    ORDER_SET, /* by value; strings, bytes and messages by their bytes without tag and length */
+    ORDER_FIRST, /* messages by their first field: dots by tag, rules by id, exceptions by n */
+    ORDER_KEYID, /* signatures by keyid; the message's check holds them to it */
+    ORDER_LIST, /* as they come */
 };
 
 struct field_rule {
-    bool required;               /* repeated: at least one */
-    enum order order;            /* of a repeated field */
-    uint16_t exact, max;         /* bytes of a value; 0: any */
-    uint16_t count;              /* elements at most; 0: any */
+    bool required; /* repeated: at least one */
+    enum order order; /* of a repeated field */
+    uint16_t exact, max; /* bytes of a value; 0: any */
+    uint16_t count; /* elements at most; 0: any */
     const struct message_rule *sub;
 };
 
@@ -28,8 +28,8 @@ struct message_rule {
     const ProtobufCMessageDescriptor *type;
     const struct field_rule *fields;
     size_t count;
-    bool (*check)(const ProtobufCMessage *message, struct err *err);   /* NULL: nothing more */
-    size_t max;                  /* bytes of the whole message; 0: any */
+    bool (*check)(const ProtobufCMessage *message, struct err *err); /* NULL: nothing more */
+    size_t max; /* bytes of the whole message; 0: any */
 };
 
 /* rule_of returns the rules of a message (NULL: none that is ever signed or shown). */

@@ -16,7 +16,7 @@ enum {
     KEY_INVALID = CHARTMESH__V1__ERROR_REASON__ERROR_REASON_KEY_INVALID,
     TOO_LARGE = CHARTMESH__V1__ERROR_REASON__ERROR_REASON_TOO_LARGE,
     KEYID_LEN = 2 * HASH_LEN,
-    TYPE_ROOM = 64,                                     /* "DSSEv1", both lengths and the longest type, and more */
+    TYPE_ROOM = 64, /* "DSSEv1", both lengths and the longest type, and more */
     PAE_MAX = STATEMENT_ROSTER_MAX + 2 * TYPE_ROOM,
 };
 
@@ -26,7 +26,7 @@ static const struct {
     const char *name, *type;
     const ProtobufCMessageDescriptor *descriptor;
 } kinds[STATEMENT_KINDS] = {
-#define KIND(kind, name, message)                                                                            \
+#define KIND(kind, name, message)                                                                                 \
     [kind] = {name, "application/vnd.chartmesh." name ".v1+protobuf", &chartmesh__v1__##message##__descriptor}
     KIND(STATEMENT_NETWORK, "network", network),
     KIND(STATEMENT_ROSTER, "roster", roster),
@@ -280,7 +280,8 @@ static bool verify_each(const struct statement *s, const struct hash *keys, cons
     AUTO_BUILDER(pae, PAE_MAX);
     build_pae(&pae, bytes_str(statement_type(s->kind)), s->payload);
     if (!pae.ok) {
-        return err_raise_reason(err, ERR_TOO_MUCH, TOO_LARGE, "%s: no memory to verify it", statement_name(s->kind));
+        return err_raise_reason(err, ERR_TOO_MUCH, TOO_LARGE, "%s: no memory to verify it",
+                                statement_name(s->kind));
     }
     for (size_t i = 0; i < s->signers; i++) {
         const struct hash *key = find_key(keys, ids, count, &s->key_ids[i]);
@@ -330,8 +331,8 @@ static int compare_signers(const void *a, const void *b)
     return memcmp(((const struct signer *)a)->id.bytes, ((const struct signer *)b)->id.bytes, HASH_LEN);
 }
 
-static bool sign_parts(struct parts *parts, const struct signing_key *const *keys, size_t count, struct arena *arena,
-                       struct err *err)
+static bool sign_parts(struct parts *parts, const struct signing_key *const *keys, size_t count,
+                       struct arena *arena, struct err *err)
 {
     struct signer signers[STATEMENT_SIGNATURES_MAX];
     if (count == 0 || count > STATEMENT_SIGNATURES_MAX) {
@@ -365,8 +366,9 @@ bool statement_sign(enum statement_kind kind, ProtobufCMessage *message, const s
     }
     struct parts parts = {.type = bytes_str(statement_type(kind))};
     struct bytes envelope;
-    return canonical_sort_pack(message, arena, &parts.payload, err) && sign_parts(&parts, keys, count, arena, err) &&
-           write_envelope(&parts, arena, &envelope, err) && statement_parse(envelope, arena, out, err);
+    return canonical_sort_pack(message, arena, &parts.payload, err) &&
+           sign_parts(&parts, keys, count, arena, err) && write_envelope(&parts, arena, &envelope, err) &&
+           statement_parse(envelope, arena, out, err);
 }
 
 bool statement_join(struct bytes a, struct bytes b, struct arena *arena, struct bytes *out, struct err *err)

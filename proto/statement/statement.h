@@ -44,11 +44,11 @@ const ProtobufCMessageDescriptor *statement_descriptor(enum statement_kind kind)
 /* A statement in hand. The views look into the envelope's bytes, the message lives in the arena. */
 struct statement {
     enum statement_kind kind;
-    struct hash id;                       /* SHA-256(PAE(type, payload)) */
-    struct bytes envelope;                /* as received: stored and sent as these bytes */
+    struct hash id; /* SHA-256(PAE(type, payload)) */
+    struct bytes envelope; /* as received: stored and sent as these bytes */
     struct bytes payload;
-    const Chartmesh__V1__Head *head;      /* field 1 of the payload */
-    const ProtobufCMessage *message;      /* cast to the kind's type: Chartmesh__V1__Version * … */
+    const Chartmesh__V1__Head *head; /* field 1 of the payload */
+    const ProtobufCMessage *message; /* cast to the kind's type: Chartmesh__V1__Version * … */
     size_t signers;
     struct hash key_ids[STATEMENT_SIGNATURES_MAX];
     struct bytes signatures[STATEMENT_SIGNATURES_MAX];
@@ -72,8 +72,9 @@ NODISCARD bool statement_parse(struct bytes envelope, struct arena *arena, struc
 /* statement_verify checks that the statement is of `kind` and `network` (NULL: the first network statement,
  * whose head has none), that every listed signature verifies with one of `keys`, and that each of the first
  * `demanded` keys has signed. ERR_INVALID reason SIGNATURE_INVALID or KEY_INVALID. */
-NODISCARD bool statement_verify(const struct statement *statement, enum statement_kind kind, const struct id *network,
-                                const struct hash *keys, size_t count, size_t demanded, struct err *err);
+NODISCARD bool statement_verify(const struct statement *statement, enum statement_kind kind,
+                                const struct id *network, const struct hash *keys, size_t count, size_t demanded,
+                                struct err *err);
 
 /* statement_sign packs `message` (its head filled in by the caller), signs with each key and sets *out, all in
  * `arena`. The keys are sorted by key id here. */

@@ -85,7 +85,8 @@ static void test_I37_statement__verifies_as_no_other_kind_or_network(void **stat
     sign_lease((const struct signing_key *const[]){a}, 1, &arena, &s);
     for (int kind = 1; kind < STATEMENT_KINDS; kind++) {
         if (kind != STATEMENT_LEASE) {
-            assert_err(ERR_INVALID, statement_verify(&s, (enum statement_kind)kind, &network, &public_key, 1, 1, &err));
+            assert_err(ERR_INVALID,
+                       statement_verify(&s, (enum statement_kind)kind, &network, &public_key, 1, 1, &err));
         }
         struct statement forged = s;
         forged.kind = (enum statement_kind)kind;
@@ -132,8 +133,10 @@ static void test_statement__operators_sign_one_after_the_other(void **state)
     struct hash keys[] = {*signing_key_public(a), *signing_key_public(b)};
     ProtobufCMessage *lease = lease_of(&arena), *another = lease_of(&arena);
     struct statement by_a, by_b, other, joined;
-    assert_ok(statement_sign(STATEMENT_LEASE, lease, (const struct signing_key *const[]){a}, 1, &arena, &by_a, &err));
-    assert_ok(statement_sign(STATEMENT_LEASE, lease, (const struct signing_key *const[]){b}, 1, &arena, &by_b, &err));
+    assert_ok(
+        statement_sign(STATEMENT_LEASE, lease, (const struct signing_key *const[]){a}, 1, &arena, &by_a, &err));
+    assert_ok(
+        statement_sign(STATEMENT_LEASE, lease, (const struct signing_key *const[]){b}, 1, &arena, &by_b, &err));
     assert_ok(
         statement_sign(STATEMENT_LEASE, another, (const struct signing_key *const[]){b}, 1, &arena, &other, &err));
     struct bytes envelope, again;

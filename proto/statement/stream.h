@@ -19,8 +19,8 @@ enum item_kind {
     ITEM_KINDS,
 };
 
-/* What an item's digest binds. incarnation and generation are the statement's own where it has them, a VERSION's or
- * CONTRIBUTION's those of its disclosure, else 0. `disclosure` is zeros where the item has none. */
+/* What an item's digest binds. incarnation and generation are the statement's own where it has them, a VERSION's
+ * or CONTRIBUTION's those of its disclosure, else 0. `disclosure` is zeros where the item has none. */
 struct item_facts {
     enum item_kind kind;
     struct hash statement;

@@ -9,8 +9,8 @@ struct table {
     size_t count, capacity;
 };
 
-/* table_get returns the value of a name (NULL: none). table_put sets it; false when there is no memory, and nothing
- * has changed; setting a name that is there never fails. table_done frees the table, not the values. */
+/* table_get returns the value of a name (NULL: none). table_put sets it; false when there is no memory, and
+ * nothing has changed; setting a name that is there never fails. table_done frees the table, not the values. */
 void *table_get(const struct table *table, const struct hash *name);
 NODISCARD bool table_put(struct table *table, const struct hash *name, void *value);
 void table_done(struct table *table);

@@ -183,8 +183,8 @@ static void fill_member(struct member *member, const struct held *held)
 static bool check_link(const struct held *newer, const struct held *older, struct err *err)
 {
     const Chartmesh__V1__Membership *n = AS(Membership, newer), *o = AS(Membership, older);
-    return (bytes_equal(bytes_pb(n->head->facility), bytes_pb(o->head->facility)) && n->version == o->version + 1 &&
-            n->head->hlc > o->head->hlc) ||
+    return (bytes_equal(bytes_pb(n->head->facility), bytes_pb(o->head->facility)) &&
+            n->version == o->version + 1 && n->head->hlc > o->head->hlc) ||
            refused(err, "membership", "does not follow its previous one");
 }
 
@@ -361,7 +361,8 @@ static bool find_members(struct trust *trust, struct view *view, struct err *err
     }
     const Chartmesh__V1__Roster *roster = AS(Roster, view->roster);
     void *room;
-    if (!arena_array(&trust->memory->arena, roster->n_memberships + roster->n_former, sizeof(struct chain), &room, err)) {
+    if (!arena_array(&trust->memory->arena, roster->n_memberships + roster->n_former, sizeof(struct chain), &room,
+                     err)) {
         return false;
     }
     view->chains = room;
@@ -600,6 +601,24 @@ uint64_t trust_roster_version(const struct trust *trust)
 int64_t trust_roster_expires_ms(const struct trust *trust)
 {
     return trust->view.roster ? AS(Roster, trust->view.roster)->expires->ms : 0;
+}
+
+static const ProtobufCMessage *newest(const struct held *held, struct hash *id)
+{
+    if (held && id) {
+        *id = held->s.id;
+    }
+    return held ? held->s.message : NULL;
+}
+
+const Chartmesh__V1__Network *trust_newest_network(const struct trust *trust, struct hash *id)
+{
+    return (const Chartmesh__V1__Network *)(const void *)newest(trust->view.network, id);
+}
+
+const Chartmesh__V1__Roster *trust_newest_roster(const struct trust *trust, struct hash *id)
+{
+    return (const Chartmesh__V1__Roster *)(const void *)newest(trust->view.roster, id);
 }
 
 static const struct chain *chain_of(const struct trust *trust, const struct id *facility)

@@ -1,4 +1,4 @@
-/* proto/statement/trust.h - whose keys count: network, roster, memberships, enrolled keys, authorities (formats 2).
+/* proto/statement/trust.h - whose keys count: networks, rosters, members, keys, authorities (formats 2).
  *
  * A trust starts from the 32-byte id of the first `network` statement and grows by statements that are reached
  * from it; it never goes back. The node, the client and the offline verifier use the same code. Not for two
@@ -47,6 +47,11 @@ uint64_t trust_network_version(const struct trust *trust);
 uint64_t trust_roster_version(const struct trust *trust);
 int64_t trust_roster_expires_ms(const struct trust *trust);
 
+/* trust_newest_network and trust_newest_roster return the message that counts, and its statement id in *id (NULL: not
+ * asked); NULL: there is none yet. They live until the next trust_add. */
+const Chartmesh__V1__Network *trust_newest_network(const struct trust *trust, struct hash *id);
+const Chartmesh__V1__Roster *trust_newest_roster(const struct trust *trust, struct hash *id);
+
 /* trust_member returns the newest membership of a facility (NULL: none); trust_member_at the one whose keys were
  * valid at `hlc`; trust_member_by_domain and _by_pin find listed ones. trust_members lists the newest of all. */
 const struct member *trust_member(const struct trust *trust, const struct id *facility);
@@ -55,8 +60,8 @@ const struct member *trust_member_by_domain(const struct trust *trust, const cha
 const struct member *trust_member_by_pin(const struct trust *trust, const struct hash *pin);
 size_t trust_members(const struct trust *trust, const struct member **out, size_t max);
 
-/* trust_missing lists listed memberships that are not held yet (ids of statements to ask for); returns how many there
- * are, of which at most `max` are in `out`. */
+/* trust_missing lists listed memberships that are not held yet (ids of statements to ask for); returns how many
+ * there are, of which at most `max` are in `out`. */
 size_t trust_missing(const struct trust *trust, struct hash *out, size_t max);
 
 /* trust_key finds an enrolled AUTHOR or PATIENT key by its id, trust_authority an authority by statement id
@@ -64,8 +69,8 @@ size_t trust_missing(const struct trust *trust, struct hash *out, size_t max);
 const Chartmesh__V1__Key *trust_key(const struct trust *trust, const struct hash *id, uint64_t hlc);
 const Chartmesh__V1__Authority *trust_authority(const struct trust *trust, const struct hash *id, uint64_t hlc);
 
-/* trust_key_revoked returns the revocation of a key (any kind of key, by its id), the gravest if there are several and
- * of those the one with the smallest `since`; NULL: none. */
+/* trust_key_revoked returns the revocation of a key (any kind of key, by its id), the gravest if there are several
+ * and of those the one with the smallest `since`; NULL: none. */
 const Chartmesh__V1__KeyRevocation *trust_key_revoked(const struct trust *trust, const struct hash *key_id);
 
 /* trust_envelope returns the stored bytes of a statement that the trust holds (empty: not held).
@@ -81,9 +86,9 @@ NODISCARD bool trust_reach(const struct trust *trust, const struct id *facility,
  * against a peer). ERR_INVALID: does not verify; ERR_NOT_FOUND: a key or membership is unknown or was not valid at
  * that time (I39: quarantine and ask).
  *
- * A key that is revoked as RETIRED or LOST counts before `since`. One that is COMPROMISED counts only where the caller
- * gives an `at_hlc` before `since`, which says that the log time is covered by a quorum of cosignatures older than
- * `since`; the statement's own time is then worth nothing. */
+ * A key that is revoked as RETIRED or LOST counts before `since`. One that is COMPROMISED counts only where the
+ * caller gives an `at_hlc` before `since`, which says that the log time is covered by a quorum of cosignatures
+ * older than `since`; the statement's own time is then worth nothing. */
 NODISCARD bool trust_check(const struct trust *trust, struct bytes envelope, enum statement_kind kind,
                            uint64_t at_hlc, const struct id *peer, struct arena *arena, struct statement *out,
                            struct err *err);

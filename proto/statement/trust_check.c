@@ -1,6 +1,6 @@
-/* "Who must have signed" (formats 1), one function per row of that table. Each names the keys that count: those that
- * are demanded, and those of which any suffices. statement_verify then demands that every listed signature is by one
- * of them. */
+/* "Who must have signed" (formats 1), one function per row of that table. Each names the keys that count: those
+ * that are demanded, and those of which any suffices. statement_verify then demands that every listed signature is
+ * by one of them. */
 #include <stdio.h>
 
 #include "proto/chartmesh/v1/common.pb-c.h"
@@ -573,8 +573,8 @@ bool trust_check(const struct trust *trust, struct bytes envelope, enum statemen
         return false;
     }
     if (s.kind != kind) {
-        return err_raise_reason(err, ERR_INVALID, KEY_INVALID, "a %s where a %s is expected", statement_name(s.kind),
-                                statement_name(kind));
+        return err_raise_reason(err, ERR_INVALID, KEY_INVALID, "a %s where a %s is expected",
+                                statement_name(s.kind), statement_name(kind));
     }
     if (!trust_verify(trust, &s, at_hlc, peer, err)) {
         return false;

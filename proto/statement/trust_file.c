@@ -18,8 +18,8 @@ static const struct bytes magic = BYTES_LIT("CMEVID1\n");
 
 static bool malformed(const char *rule, struct err *err)
 {
-    return err_raise_reason(err, ERR_INVALID, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_MALFORMED, "trust file: %s",
-                            rule);
+    return err_raise_reason(err, ERR_INVALID, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_MALFORMED,
+                            "trust file: %s", rule);
 }
 
 /* The frames of a file, views into it: type 5 only. */
@@ -95,7 +95,8 @@ bool trust_file_network(struct bytes file, struct hash *out, struct err *err)
         if (!statement_parse(frames[i], &one, &s, err)) {
             return err_wrap(err, "trust file");
         }
-        if (s.kind == STATEMENT_NETWORK && ((const Chartmesh__V1__Network *)(const void *)s.message)->version == 1) {
+        if (s.kind == STATEMENT_NETWORK &&
+            ((const Chartmesh__V1__Network *)(const void *)s.message)->version == 1) {
             *out = s.id;
             return true;
         }

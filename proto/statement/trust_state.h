@@ -1,4 +1,5 @@
-/* proto/statement/trust_state.h - what a trust holds. Internal: trust.c fills it, trust_check.c and trust_file.c read.
+/* proto/statement/trust_state.h - what a trust holds. Internal: trust.c fills it, trust_check.c and trust_file.c
+ * read.
  *
  * What is added is kept until the end, one arena for each addition. From the networks, the newest roster and the
  * memberships follows a *view*, made anew when one of those is added: members by facility, pin and key. Keys,
@@ -34,19 +35,19 @@ struct view {
     size_t chain_count;
     struct table by_facility;                    /* struct chain */
     struct table by_pin;                         /* struct member, active or not, of the newest roster */
-    struct table by_key;                         /* struct member: any key of any reached membership, by key id */
+    struct table by_key; /* struct member: any key of any reached membership, by key id */
 };
 
 struct trust {
     struct hash first;
     struct id network;
-    struct memory *memory;                       /* the newest addition's */
-    struct held **all;                           /* in order of arrival */
+    struct memory *memory; /* the newest addition's */
+    struct held **all; /* in order of arrival */
     size_t count, capacity;
-    struct table by_id;                          /* struct held */
-    struct table keys;                           /* struct held (KEY) by key id, through same_key */
-    struct table revocations;                    /* struct held (KEY_REVOCATION) by key id, through same_key */
-    struct table authority_keys;                 /* struct held (AUTHORITY) by key id of its key */
+    struct table by_id; /* struct held */
+    struct table keys; /* struct held (KEY) by key id, through same_key */
+    struct table revocations; /* struct held (KEY_REVOCATION) by key id, through same_key */
+    struct table authority_keys; /* struct held (AUTHORITY) by key id of its key */
     struct view view;
 };
 

@@ -98,7 +98,8 @@ static struct statement make_network(struct fixture *f, uint64_t version, const 
     n.version = version;
     n.previous = previous ? pb_bytes(BYTES_OF(*previous)) : (ProtobufCBinaryData){0};
     n.valid = &valid;
-    return sign_by(f, STATEMENT_NETWORK, &n.base, f->operators[0], signers > 1 ? f->operators[1] : NULL, NULL, NULL);
+    return sign_by(f, STATEMENT_NETWORK, &n.base, f->operators[0], signers > 1 ? f->operators[1] : NULL, NULL,
+                   NULL);
 }
 
 /* What a membership says beyond its keys. */
@@ -131,7 +132,8 @@ static struct statement make_membership(struct fixture *f, const struct member_f
     m.n_tls_pins = 1;
     m.tls_pins = pins;
     m.status = facts->status ? facts->status : CHARTMESH__V1__STATUS__STATUS_ACTIVE;
-    return sign_by(f, STATEMENT_MEMBERSHIP, &m.base, keys->statement, keys->checkpoint, keys->witness, facts->before);
+    return sign_by(f, STATEMENT_MEMBERSHIP, &m.base, keys->statement, keys->checkpoint, keys->witness,
+                   facts->before);
 }
 
 static struct statement make_roster(struct fixture *f, uint64_t version, const struct statement *members,
@@ -159,7 +161,8 @@ static struct statement make_roster(struct fixture *f, uint64_t version, const s
         r.former = formers;
         r.n_former = 1;
     }
-    return sign_by(f, STATEMENT_ROSTER, &r.base, f->operators[1], signers > 1 ? f->operators[2] : NULL, NULL, NULL);
+    return sign_by(f, STATEMENT_ROSTER, &r.base, f->operators[1], signers > 1 ? f->operators[2] : NULL, NULL,
+                   NULL);
 }
 
 static int set_up(void **state)
@@ -178,10 +181,16 @@ static int set_up(void **state)
     f->keys_b = member_keys(20);
     f->first = make_network(f, 1, NULL, 2);
     memcpy(f->network.bytes, f->first.id.bytes, ID_LEN);
-    f->a = make_membership(f, &(struct member_facts){.facility = facility_a, .domain = "a.example", .version = 1,
-                                                     .hlc = HLC(20), .pin = 1}, &f->keys_a);
-    f->b = make_membership(f, &(struct member_facts){.facility = facility_b, .domain = "b.example", .version = 1,
-                                                     .hlc = HLC(20), .pin = 2}, &f->keys_b);
+    f->a =
+        make_membership(f,
+                        &(struct member_facts){
+                            .facility = facility_a, .domain = "a.example", .version = 1, .hlc = HLC(20), .pin = 1},
+                        &f->keys_a);
+    f->b =
+        make_membership(f,
+                        &(struct member_facts){
+                            .facility = facility_b, .domain = "b.example", .version = 1, .hlc = HLC(20), .pin = 2},
+                        &f->keys_b);
     f->roster = make_roster(f, 1, (struct statement[]){f->a, f->b}, 2, NULL, 1, 2);
     if (!trust_new(&f->first.id, &f->trust, &f->err)) {
         return 1;
@@ -216,7 +225,7 @@ static bool add(struct fixture *f, const struct statement *s, size_t count, stru
     return trust_add(f->trust, envelopes, count, NULL, err);
 }
 
-#define ADD(f, ...)                                                                                          \
+#define ADD(f, ...)                                                                                               \
     add((f), (const struct statement[]){__VA_ARGS__}, COUNT(((const struct statement[]){__VA_ARGS__})), &err)
 
 static void test_trust__finds_members(void **state)
@@ -295,7 +304,8 @@ static void test_trust__networks_follow_each_other_by_both_thresholds(void **sta
     assert_ok(ADD(f, good));
     assert_int_equal(trust_network_version(f->trust), 2);
     assert_err(ERR_INVALID, ADD(f, twin));
-    struct statement stale = make_roster(f, 2, &f->a, 1, NULL, 1, 2), named = make_roster(f, 2, &f->a, 1, NULL, 2, 2);
+    struct statement stale = make_roster(f, 2, &f->a, 1, NULL, 1, 2),
+                     named = make_roster(f, 2, &f->a, 1, NULL, 2, 2);
     assert_err(ERR_INVALID, ADD(f, stale));
     assert_ok(ADD(f, named));
     struct statement other = make_network(f, 1, NULL, 2);
@@ -308,7 +318,8 @@ static void test_trust__what_nothing_reaches_is_refused(void **state)
     struct err err;
     struct member_keys keys = member_keys(30);
     struct statement stranger = make_membership(
-        f, &(struct member_facts){.facility = {{0xc}}, .domain = "c.example", .version = 1, .hlc = HLC(40), .pin = 3},
+        f,
+        &(struct member_facts){.facility = {{0xc}}, .domain = "c.example", .version = 1, .hlc = HLC(40), .pin = 3},
         &keys);
     assert_err(ERR_INVALID, ADD(f, stranger));
     assert_int_equal(trust_envelope(f->trust, &stranger.id).len, 0);
@@ -325,7 +336,8 @@ static void test_trust__a_listed_membership_may_come_later(void **state)
     struct member_keys keys = member_keys(30);
     struct hash missing;
     struct statement late = make_membership(
-        f, &(struct member_facts){.facility = {{0xc}}, .domain = "c.example", .version = 1, .hlc = HLC(40), .pin = 3},
+        f,
+        &(struct member_facts){.facility = {{0xc}}, .domain = "c.example", .version = 1, .hlc = HLC(40), .pin = 3},
         &keys);
     struct statement listing = make_roster(f, 2, (struct statement[]){f->a, late}, 2, NULL, 1, 2);
     assert_ok(ADD(f, listing));
@@ -350,7 +362,8 @@ static void test_trust__no_facility_domain_key_or_pin_twice(void **state)
 {
     struct fixture *f = *state;
     struct member_keys fresh = member_keys(30), mixed = {fresh.statement, fresh.checkpoint, f->keys_a.statement};
-    struct member_facts good = {.facility = {{0xc}}, .domain = "c.example", .version = 1, .hlc = HLC(40), .pin = 3};
+    struct member_facts good = {
+        .facility = {{0xc}}, .domain = "c.example", .version = 1, .hlc = HLC(40), .pin = 3};
     struct member_facts facts = good;
     facts.facility = facility_a;
     refuse_in_roster(f, &facts, &fresh);
@@ -369,8 +382,12 @@ static void test_trust__a_new_statement_key_is_signed_by_the_old_one(void **stat
     struct fixture *f = *state;
     struct err err;
     struct member_keys fresh = member_keys(30);
-    struct member_facts facts = {.facility = facility_a, .domain = "a.example", .version = 2, .previous = f->a.id,
-                                 .hlc = HLC(100), .pin = 4};
+    struct member_facts facts = {.facility = facility_a,
+                                 .domain = "a.example",
+                                 .version = 2,
+                                 .previous = f->a.id,
+                                 .hlc = HLC(100),
+                                 .pin = 4};
     struct statement alone = make_membership(f, &facts, &fresh);
     struct statement by_alone = make_roster(f, 2, (struct statement[]){alone, f->b}, 2, NULL, 1, 2);
     assert_err(ERR_INVALID, ADD(f, alone, by_alone));
@@ -391,8 +408,13 @@ static void test_trust__a_gap_in_a_chain_is_asked_for(void **state)
 {
     struct fixture *f = *state;
     struct err err;
-    struct member_facts facts = {.facility = facility_a, .domain = "a.example", .version = 3, .previous = f->b.id,
-                                 .hlc = HLC(100), .pin = 4, .before = f->keys_b.statement};
+    struct member_facts facts = {.facility = facility_a,
+                                 .domain = "a.example",
+                                 .version = 3,
+                                 .previous = f->b.id,
+                                 .hlc = HLC(100),
+                                 .pin = 4,
+                                 .before = f->keys_b.statement};
     struct statement crossed = make_membership(f, &facts, &f->keys_a);
     struct statement listing = make_roster(f, 2, (struct statement[]){crossed}, 1, NULL, 1, 2);
     assert_err(ERR_INVALID, ADD(f, crossed, listing));
@@ -419,7 +441,8 @@ static struct statement make_lease(struct fixture *f, const struct id *facility,
     return sign_by(f, STATEMENT_LEASE, &lease.base, key, NULL, NULL, NULL);
 }
 
-static bool check(struct fixture *f, const struct statement *s, uint64_t at, const struct id *peer, struct err *err)
+static bool check(struct fixture *f, const struct statement *s, uint64_t at, const struct id *peer,
+                  struct err *err)
 {
     struct statement out;
     return trust_check(f->trust, s->envelope, s->kind, at, peer, &f->arena, &out, err);
@@ -462,8 +485,13 @@ static void test_trust__a_member_that_is_not_active_signs_nothing_new(void **sta
 {
     struct fixture *f = *state;
     struct err err;
-    struct member_facts facts = {.facility = facility_a, .domain = "a.example", .version = 2, .previous = f->a.id,
-                                 .hlc = HLC(100), .pin = 1, .status = CHARTMESH__V1__STATUS__STATUS_SUSPENDED};
+    struct member_facts facts = {.facility = facility_a,
+                                 .domain = "a.example",
+                                 .version = 2,
+                                 .previous = f->a.id,
+                                 .hlc = HLC(100),
+                                 .pin = 1,
+                                 .status = CHARTMESH__V1__STATUS__STATUS_SUSPENDED};
     struct statement suspended = make_membership(f, &facts, &f->keys_a);
     struct statement listing = make_roster(f, 2, (struct statement[]){suspended, f->b}, 2, NULL, 1, 2);
     assert_ok(ADD(f, suspended, listing));
@@ -629,9 +657,10 @@ static void test_trust__a_compromised_statement_key_is_revoked_by_the_operators(
     const struct signing_key *theirs = f->keys_a.statement;
     struct statement key = make_key(f, &facility_a, theirs, f->author, "a.example/app/x", NULL, true);
     struct statement one = make_revocation(f, NULL, f->operators[0], NULL, theirs, bad, 60);
-    struct statement lost = make_revocation(f, NULL, f->operators[0], f->operators[1], theirs,
-                                            CHARTMESH__V1__REASON__REASON_LOST, 60);
-    struct statement wrong_key = make_revocation(f, NULL, f->operators[0], f->operators[1], f->keys_a.witness, bad, 60);
+    struct statement lost =
+        make_revocation(f, NULL, f->operators[0], f->operators[1], theirs, CHARTMESH__V1__REASON__REASON_LOST, 60);
+    struct statement wrong_key =
+        make_revocation(f, NULL, f->operators[0], f->operators[1], f->keys_a.witness, bad, 60);
     struct statement two = make_revocation(f, NULL, f->operators[0], f->operators[1], theirs, bad, 60);
     struct statement lease = make_lease(f, &facility_a, HLC(50), theirs);
     struct hash author = key_id(KEY_ED25519, signing_key_public(f->author));

@@ -57,7 +57,8 @@ static void each(const json_t *list, void (*check)(const json_t *))
 {
     size_t i;
     json_t *one;
-    json_array_foreach((json_t *)list, i, one) {
+    json_array_foreach((json_t *)list, i, one)
+    {
         check(one);
     }
 }
@@ -82,7 +83,8 @@ static size_t read_keys(const json_t *expect, const char *field, struct hash *ou
 {
     size_t i;
     json_t *one;
-    json_array_foreach(vector_array(expect, field), i, one) {
+    json_array_foreach(vector_array(expect, field), i, one)
+    {
         struct hash key = hash_value(one);
         bool known = false;
         for (size_t j = 0; j < at; j++) {
@@ -141,14 +143,13 @@ static void dsse_readers_agree(const json_t *one)
     struct statement s;
     struct bytes envelope = vector_hex(one, "envelope", &arena);
     ProtobufCMessage *message;
-    bool unpacks =
-        canonical_unpack(&chartmesh__v1__envelope__descriptor, envelope, &arena, &message, &unpack_err);
+    bool unpacks = canonical_unpack(&chartmesh__v1__envelope__descriptor, envelope, &arena, &message, &unpack_err);
     bool parses = statement_parse(envelope, &arena, &s, &parse_err);
     if (parses && !unpacks) {
         fail_msg("%s: only parsed", vector_text(one, "what"));
     }
-    bool envelope_refused = !parses && strncmp(parse_err.text, "envelope:", 9) == 0 &&
-                            !strstr(parse_err.text, "type is none of ours");
+    bool envelope_refused =
+        !parses && strncmp(parse_err.text, "envelope:", 9) == 0 && !strstr(parse_err.text, "type is none of ours");
     if (unpacks && envelope_refused) {
         fail_msg("%s: only unpacked", vector_text(one, "what"));
     }
@@ -241,7 +242,8 @@ static struct hash digest_named(const json_t *items, const char *what)
 {
     size_t i;
     json_t *one;
-    json_array_foreach((json_t *)items, i, one) {
+    json_array_foreach((json_t *)items, i, one)
+    {
         if (strcmp(vector_text(one, "what"), what) == 0) {
             return vector_hash(one, "digest");
         }
@@ -259,13 +261,15 @@ static void test_stream__vectors(void **state)
     }
     each(vector_array(file, "items"), stream_item);
     size_t i, n;
-    json_array_foreach(vector_array(file, "chains"), i, lane) {
+    json_array_foreach(vector_array(file, "chains"), i, lane)
+    {
         struct id network = vector_id(lane, "network"), sender = vector_id(lane, "sender");
         struct id receiver = vector_id(lane, "receiver");
         struct hash chain = stream_chain_start(&network, &sender, vector_u64(lane, "incarnation"), &receiver,
                                                (uint8_t)vector_u64(lane, "lane_value"));
         const json_t *chains = vector_array(lane, "chain");
-        json_array_foreach(vector_array(lane, "items"), n, name) {
+        json_array_foreach(vector_array(lane, "items"), n, name)
+        {
             struct hash wanted = hash_value(json_array_get(chains, n));
             assert_bytes_equal(BYTES_OF(chain), BYTES_OF(wanted));
             struct hash digest = digest_named(vector_array(file, "items"), json_string_value(name));
@@ -328,7 +332,8 @@ static void test_entry__vectors(void **state)
     each(vector_array(entries, "invalid"), entry_invalid);
     each(vector_array(file, "actors"), entry_actor);
     print_message("log.json: %zu entries accepted, %zu refused, %zu actors\n",
-                  json_array_size(vector_array(entries, "valid")), json_array_size(vector_array(entries, "invalid")),
+                  json_array_size(vector_array(entries, "valid")),
+                  json_array_size(vector_array(entries, "invalid")),
                   json_array_size(vector_array(file, "actors")));
     json_decref(file);
 }
@@ -354,7 +359,8 @@ static void test_trust__file_vector(void **state)
     assert_ok(trust_file(trust, bytes, &err));
     size_t i;
     json_t *id;
-    json_array_foreach(vector_array(one, "statements"), i, id) {
+    json_array_foreach(vector_array(one, "statements"), i, id)
+    {
         struct hash statement = hash_value(id);
         assert_true(trust_envelope(trust, &statement).len > 0);
     }
@@ -417,7 +423,8 @@ static void test_trust__every_statement_of_the_bundles_verifies(void **state)
     }
     struct hash network = vector_hash(vector_object(file, "trust_file"), "network");
     size_t i, statements = 0;
-    json_array_foreach(vector_array(file, "bundles"), i, bundle) {
+    json_array_foreach(vector_array(file, "bundles"), i, bundle)
+    {
         AUTO_ARENA(arena, BUDGET);
         struct trust *trust;
         assert_ok(trust_new(&network, &trust, &err));

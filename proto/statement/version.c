@@ -39,8 +39,8 @@ static int compare_dots(const void *a, const void *b)
 }
 
 /* Every dot of the parents' and their contexts, in one array. */
-static bool gather(const struct version_node *parents, size_t count, struct arena *arena, Chartmesh__V1__Dot ***out,
-                   size_t *out_len, struct err *err)
+static bool gather(const struct version_node *parents, size_t count, struct arena *arena,
+                   Chartmesh__V1__Dot ***out, size_t *out_len, struct err *err)
 {
     size_t total = count, at = 0;
     for (size_t i = 0; i < count; i++) {

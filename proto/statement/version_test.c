@@ -4,8 +4,8 @@
 
 enum { BUDGET = 1 << 20, VERSIONS = 40, ROUNDS = 300 };
 
-/* A history made at random: each version has one to three earlier ones as parents and, in its context, all that they
- * had seen and they themselves. Then u supersedes v iff v is an ancestor of u. */
+/* A history made at random: each version has one to three earlier ones as parents and, in its context, all that
+ * they had seen and they themselves. Then u supersedes v iff v is an ancestor of u. */
 struct history {
     struct version_node nodes[VERSIONS];
     bool ancestor[VERSIONS][VERSIONS];   /* [of][who] */
@@ -144,7 +144,8 @@ static void test_labels__join_is_the_higher_and_the_union_in_canonical_order(voi
     AUTO_ARENA(arena, BUDGET);
     char longer[201] = {0};
     memset(longer, 'a', 200);
-    Chartmesh__V1__Coding psy = coding("urn:act", "PSY"), sdv = coding("urn:act", "SDV"), far = coding(longer, "X");
+    Chartmesh__V1__Coding psy = coding("urn:act", "PSY"), sdv = coding("urn:act", "SDV"),
+                          far = coding(longer, "X");
     Chartmesh__V1__Coding *one[] = {&far, &sdv}, *two[] = {&sdv, &psy};
     Chartmesh__V1__Labels a = CHARTMESH__V1__LABELS__INIT, b = CHARTMESH__V1__LABELS__INIT, *join;
     a.confidentiality = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_N;

@@ -110,8 +110,7 @@ static bool first_time(const ProtobufCMessageDescriptor *type, const ProtobufCFi
     return first;
 }
 
-static bool check_message(const ProtobufCMessageDescriptor *type, struct bytes wire, int depth,
-                          struct err *err);
+static bool check_message(const ProtobufCMessageDescriptor *type, struct bytes wire, int depth, struct err *err);
 
 /* A length-prefixed value: text, bytes, a message, or a packed list. */
 static bool check_block(const ProtobufCMessageDescriptor *type, const ProtobufCFieldDescriptor *field,
@@ -141,8 +140,7 @@ static bool check_field(const ProtobufCMessageDescriptor *type, struct seen *see
     if (!r->ok || tag > UINT32_MAX || tag >> 3 == 0) {
         return malformed(type, NULL, "not a message of this type", err);
     }
-    const ProtobufCFieldDescriptor *field =
-        protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
+    const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
     if (!field) {
         return err_raise_reason(err, ERR_INVALID, MALFORMED, "message %s: unknown field %u", type->name,
                                 (unsigned)(tag >> 3));
@@ -161,8 +159,7 @@ static bool check_field(const ProtobufCMessageDescriptor *type, struct seen *see
     return check_scalar(field->type, r) || malformed(type, field, "not a value of its type", err);
 }
 
-static bool check_message(const ProtobufCMessageDescriptor *type, struct bytes wire, int depth,
-                          struct err *err)
+static bool check_message(const ProtobufCMessageDescriptor *type, struct bytes wire, int depth, struct err *err)
 {
     if (depth > MESSAGE_DEPTH_MAX) {
         return malformed(type, NULL, "nested too deep", err);

@@ -78,14 +78,17 @@ static void test_message__field_zero_groups_and_foreign_wire_types_are_refused(v
 static void test_message__a_cut_or_padded_value_is_refused(void **state)
 {
     (void)state;
-    assert_true(accepted(WANT, BYTES_LIT("\x0a\x03" "abc\x18\x05")));
-    assert_true(refused(WANT, BYTES_LIT("\x0a\x03" "ab")));
+    assert_true(accepted(WANT, BYTES_LIT("\x0a\x03"
+                                         "abc\x18\x05")));
+    assert_true(refused(WANT, BYTES_LIT("\x0a\x03"
+                                        "ab")));
     assert_true(refused(WANT, BYTES_LIT("\x0a")));
     assert_true(refused(WANT, BYTES_LIT("\x18")));
     assert_true(refused(WANT, BYTES_LIT("\x18\x85")));
     assert_true(refused(WANT, BYTES_LIT("\x18\x85\x00")));
     assert_true(refused(WANT, BYTES_LIT("\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f")));
-    assert_true(refused(WANT, BYTES_LIT("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" "abc")));
+    assert_true(refused(WANT, BYTES_LIT("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+                                        "abc")));
 }
 
 static void test_message__a_value_outside_its_type_is_refused(void **state)
@@ -109,27 +112,45 @@ static void test_message__a_field_given_twice_is_refused(void **state)
 static void test_message__text_is_utf8_without_nul(void **state)
 {
     (void)state;
-    assert_true(accepted(ENDPOINT, BYTES_LIT("\x0a\x03" "a\xc3\xa9")));
-    assert_true(refused(ENDPOINT, BYTES_LIT("\x0a\x02" "\xc3(")));
-    assert_true(refused(ENDPOINT, BYTES_LIT("\x0a\x03" "a\0b")));
-    assert_true(refused(ENDPOINT, BYTES_LIT("\x0a\x03" "\xed\xa0\x80")));
+    assert_true(accepted(ENDPOINT, BYTES_LIT("\x0a\x03"
+                                             "a\xc3\xa9")));
+    assert_true(refused(ENDPOINT, BYTES_LIT("\x0a\x02"
+                                            "\xc3(")));
+    assert_true(refused(ENDPOINT, BYTES_LIT("\x0a\x03"
+                                            "a\0b")));
+    assert_true(refused(ENDPOINT, BYTES_LIT("\x0a\x03"
+                                            "\xed\xa0\x80")));
     struct err err;
-    assert_err(ERR_INVALID, message_check(ENDPOINT, BYTES_LIT("\x0a\x03" "a\0b"), &err));
+    assert_err(ERR_INVALID, message_check(ENDPOINT,
+                                          BYTES_LIT("\x0a\x03"
+                                                    "a\0b"),
+                                          &err));
     assert_string_equal(err.field, "address");
 }
 
 /* google.protobuf.Value-like nesting does not occur in our schema, so a type that contains itself stands in. */
 static const ProtobufCMessageDescriptor node_type;
 static const ProtobufCFieldDescriptor node_fields[] = {
-    {.name = "next", .id = 1, .label = PROTOBUF_C_LABEL_NONE, .type = PROTOBUF_C_TYPE_MESSAGE,
-     .offset = sizeof(ProtobufCMessage), .descriptor = &node_type},
+    {.name = "next",
+     .id = 1,
+     .label = PROTOBUF_C_LABEL_NONE,
+     .type = PROTOBUF_C_TYPE_MESSAGE,
+     .offset = sizeof(ProtobufCMessage),
+     .descriptor = &node_type},
 };
 static const ProtobufCIntRange node_ranges[] = {{1, 0}, {0, 1}};
 static const unsigned node_by_name[] = {0};
 static const ProtobufCMessageDescriptor node_type = {
-    .magic = PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC, .name = "Node", .short_name = "Node", .c_name = "Node",
-    .package_name = "", .sizeof_message = sizeof(ProtobufCMessage) + sizeof(void *), .n_fields = 1,
-    .fields = node_fields, .fields_sorted_by_name = node_by_name, .n_field_ranges = 1,
+    .magic = PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+    .name = "Node",
+    .short_name = "Node",
+    .c_name = "Node",
+    .package_name = "",
+    .sizeof_message = sizeof(ProtobufCMessage) + sizeof(void *),
+    .n_fields = 1,
+    .fields = node_fields,
+    .fields_sorted_by_name = node_by_name,
+    .n_field_ranges = 1,
     .field_ranges = node_ranges,
 };
 
@@ -167,8 +188,8 @@ static void test_message__amplification_ends_at_the_budget(void **state)
     for (size_t budget = 0; budget < 1 << 20; budget = budget * 2 + 100) {
         AUTO_ARENA(arena, budget);
         ProtobufCMessage *out;
-        assert_err(ERR_TOO_MUCH, message_unpack(&chartmesh__v1__batch__descriptor, builder_view(&wire), &arena,
-                                                &out, &err));
+        assert_err(ERR_TOO_MUCH,
+                   message_unpack(&chartmesh__v1__batch__descriptor, builder_view(&wire), &arena, &out, &err));
         assert_true(arena.used <= budget);
     }
 }
@@ -183,7 +204,8 @@ static void test_message__damage_never_breaks_anything(void **state)
         for (unsigned value = 0; value < 256; value++) {
             uint8_t kept = wire[i];
             wire[i] = (uint8_t)value;
-            assert_true(accepted(FRAME, BYTES(wire, sizeof wire - 1)) ^ refused(FRAME, BYTES(wire, sizeof wire - 1)));
+            assert_true(accepted(FRAME, BYTES(wire, sizeof wire - 1)) ^
+                        refused(FRAME, BYTES(wire, sizeof wire - 1)));
             wire[i] = kept;
         }
     }

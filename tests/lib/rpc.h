@@ -1,4 +1,4 @@
-/* proto/rpc/fixture.h - a server, its clients and their certificates, on loopback, for the tests beside it. */
+/* tests/lib/rpc.h - a server, its clients and their certificates, on loopback. */
 #pragma once
 
 #include "proto/chartmesh/v1/replication.pb-c.h"

@@ -1,4 +1,4 @@
-#include "proto/rpc/fixture.h"
+#include "tests/lib/rpc.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +44,10 @@ static struct cert_pair make(struct fixture *f, const struct cert_pair *ca, stru
 
 struct cert_pair fixture_leaf(struct fixture *f, const struct cert_pair *ca, const char *spiffe, const char *dns)
 {
-    return make(f, ca, (struct cert_request){.common_name = "leaf", .spiffe_id = spiffe, .dns_name = dns,
-                                             .server = dns != NULL, .client = true});
+    return make(
+        f, ca,
+        (struct cert_request){
+            .common_name = "leaf", .spiffe_id = spiffe, .dns_name = dns, .server = dns != NULL, .client = true});
 }
 
 static void log_line(void *ctx, const char *line)
@@ -60,7 +62,7 @@ struct rpc_server *fixture_server(struct fixture *f, const struct rpc_service *s
     struct err err;
     struct rpc_server *server;
     struct rpc_server_config full = config ? *config : (struct rpc_server_config){0};
-    full.address = "127.0.0.1:0";
+    full.address = full.address ? full.address : "127.0.0.1:0";
     full.tls = (struct rpc_tls){f->ca.certificate, f->server_cert.certificate, f->server_cert.key};
     full.services = services;
     full.count = count;
@@ -76,11 +78,12 @@ struct rpc_channel *fixture_dial(struct fixture *f, const struct rpc_server *ser
     struct rpc_channel *channel;
     char target[64];
     snprintf(target, sizeof target, "127.0.0.1:%d", rpc_server_port(server));
-    assert_ok(rpc_channel_open(f->rpc, &(struct rpc_channel_config){
-                                           .target = target,
-                                           .tls = {f->ca.certificate, who->certificate, who->key},
-                                           .server_name = "node.test",
-                                       },
+    assert_ok(rpc_channel_open(f->rpc,
+                               &(struct rpc_channel_config){
+                                   .target = target,
+                                   .tls = {f->ca.certificate, who->certificate, who->key},
+                                   .server_name = "node.test",
+                               },
                                &channel, &err));
     return channel;
 }
@@ -97,9 +100,10 @@ struct fixture *fixture_begin(const struct rpc_service *services, size_t count,
     f->server_cert = fixture_leaf(f, &f->ca, NULL, "node.test");
     f->client_cert = fixture_leaf(f, &f->ca, CLIENT_ID, NULL);
     f->foreign_cert = fixture_leaf(f, &f->foreign_ca, CLIENT_ID, NULL);
-    assert_ok(rpc_open(&(struct rpc_config){.work_threads = 4, .work_queue = 8, .bulk_threads = 1,
-                                            .bulk_queue = 1, .log = log_line},
-                       &f->rpc, &err));
+    assert_ok(rpc_open(
+        &(struct rpc_config){
+            .work_threads = 4, .work_queue = 8, .bulk_threads = 1, .bulk_queue = 1, .log = log_line},
+        &f->rpc, &err));
     f->server = fixture_server(f, services, count, config);
     f->channel = fixture_dial(f, f->server, &f->client_cert);
     snprintf(f->target, sizeof f->target, "127.0.0.1:%d", rpc_server_port(f->server));
