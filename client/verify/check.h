@@ -93,6 +93,7 @@ bool check_complete(struct check *c);                           /* complete.c */
 bool check_statements(struct check *c); /* statements.c: statements and author signatures */
 bool check_decisions(struct check *c); /* decisions.c */
 bool check_earlier(struct check *c); /* earlier.c: extension, all logs */
+bool check_others(struct check *c);                             /* cross.c: the other ends of disclosures */
 bool make_rows(struct check *c); /* rows.c */
 
 /* verify_alone is verify_bundle without the earlier bundles; *c keeps what earlier.c compares. check_end frees. */

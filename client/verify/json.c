@@ -54,6 +54,20 @@ static json_t *witnesses_of(const struct verify_report *report)
     return witnesses;
 }
 
+static json_t *crossings_of(const struct verify_report *report)
+{
+    char disclosure[2 * HASH_LEN + 1], version[2 * HASH_LEN + 1];
+    json_t *crossings = json_array();
+    for (size_t i = 0; i < report->crossings_len; i++) {
+        const struct verify_crossing *one = &report->crossings[i];
+        json_array_append_new(crossings, json_pack("{s:s, s:s, s:b, s:b}", "disclosure",
+                                                   bytes_hex(BYTES_OF(one->disclosure), disclosure), "version",
+                                                   bytes_hex(BYTES_OF(one->version), version), "sent",
+                                                   (int)one->sent, "received", (int)one->received));
+    }
+    return crossings;
+}
+
 static json_t *report_of(const struct verify_report *report)
 {
     char query[2 * HASH_LEN + 1], network[2 * HASH_LEN + 1];
@@ -81,6 +95,8 @@ static json_t *report_of(const struct verify_report *report)
     json_object_set_new(json, "decisions", json_integer((json_int_t)report->decisions));
     json_object_set_new(json, "recomputed", json_integer((json_int_t)report->recomputed));
     json_object_set_new(json, "witnesses", witnesses_of(report));
+    json_object_set_new(json, "crossings", crossings_of(report));
+    json_object_set_new(json, "others_refused", json_integer((json_int_t)report->others_refused));
     json_object_set_new(json, "entries", rows);
     return json;
 }

@@ -44,6 +44,8 @@ struct wrong {
     bool restored;               /* the log has a predecessor */
     bool reads;                  /* two reads more: nothing wrong, but not to be decided again */
     bool predecessor;            /* it is the log before the restored one */
+    bool not_told;               /* the log does not tell of the disclosure */
+    bool receiver;               /* it is the log of the facility that the version was disclosed to */
 };
 
 struct line {
@@ -53,6 +55,7 @@ struct line {
 };
 
 struct made {
+    struct federation_member *us, *them;     /* whose log it is, and the other */
     struct federation *f;
     struct arena *arena;
     const struct wrong *wrong;
@@ -74,8 +77,8 @@ static Chartmesh__V1__Head *head(struct made *m, uint64_t seconds)
 {
     struct err err;
     Chartmesh__V1__Head *out;
-    assert_ok(head_make(&m->f->network, &m->f->members[0].id, FEDERATION_HLC + (seconds * 1000 << 16), m->arena,
-                        &out, &err));
+    assert_ok(
+        head_make(&m->f->network, &m->us->id, FEDERATION_HLC + (seconds * 1000 << 16), m->arena, &out, &err));
     return out;
 }
 
@@ -131,7 +134,7 @@ static void make_version(struct made *m)
 {
     struct federation_version version = {.patient = 1, .document = 1, .counter = 1, .content = BYTES_LIT("text")};
     struct bytes envelope = federation_sign_version(m->f, &version, m->arena);
-    m->version = show(m, envelope, !m->wrong->no_version);
+    m->version = show(m, envelope, !m->wrong->no_version && !(m->wrong->receiver && m->wrong->not_told));
     struct err err;
     struct statement statement;
     assert_ok(statement_parse(envelope, m->arena, &statement, &err));
@@ -142,9 +145,9 @@ static void make_version(struct made *m)
 
 static void make_policy(struct made *m)
 {
-    struct federation_member *us = &m->f->members[0], *them = &m->f->members[1];
+    struct federation_member *us = m->us, *them = m->them;
     Chartmesh__V1__Policy policy = CHARTMESH__V1__POLICY__INIT;
-    Chartmesh__V1__Subject subject = subject_of(&us->id, &m->patient);
+    Chartmesh__V1__Subject subject = subject_of(&m->f->members[0].id, &m->patient);
     Chartmesh__V1__Dot dot = CHARTMESH__V1__DOT__INIT;
     Chartmesh__V1__Rule rule = CHARTMESH__V1__RULE__INIT, *rules[] = {&rule};
     Chartmesh__V1__Assertor assertor = CHARTMESH__V1__ASSERTOR__INIT;
@@ -169,15 +172,16 @@ static void make_policy(struct made *m)
     policy.rules = rules;
     policy.n_rules = 1;
     policy.assertor = &assertor;
-    m->policy = show(m, sign_as(m, STATEMENT_POLICY, &policy.base, us->statement).envelope, true);
+    m->policy = show(m, sign_as(m, STATEMENT_POLICY, &policy.base, us->statement).envelope, !m->wrong->receiver);
 }
 
 static void make_authority(struct made *m)
 {
     struct id other = {{1}};
-    struct federation_member *us = &m->f->members[0];
+    struct federation_member *us = m->us;
     Chartmesh__V1__Authority authority = CHARTMESH__V1__AUTHORITY__INIT;
-    Chartmesh__V1__Subject subject = subject_of(&us->id, m->wrong->narrow_authority ? &other : &m->patient);
+    Chartmesh__V1__Subject subject =
+        subject_of(&m->f->members[0].id, m->wrong->narrow_authority ? &other : &m->patient);
     Chartmesh__V1__Subject *subjects[] = {&subject};
     Chartmesh__V1__Period valid = CHARTMESH__V1__PERIOD__INIT;
     Chartmesh__V1__Instant from = CHARTMESH__V1__INSTANT__INIT, until = CHARTMESH__V1__INSTANT__INIT;
@@ -210,20 +214,21 @@ static void make_epoch(struct made *m)
     epoch.incarnation = m->wrong->other_epoch ? 5 : m->wrong->predecessor ? INCARNATION_BEFORE : INCARNATION;
     epoch.cause = CHARTMESH__V1__EPOCH_CAUSE__EPOCH_CAUSE_INIT;
     if (m->wrong->restored) {
-        assert_ok(checkpoint_sign("f0.example/log/0000000000000007", 4, &root, m->f->members[0].checkpoint,
-                                  m->arena, &note, &err));
+        assert_ok(checkpoint_sign("f0.example/log/0000000000000007", 4, &root, m->us->checkpoint, m->arena, &note,
+                                  &err));
         epoch.cause = CHARTMESH__V1__EPOCH_CAUSE__EPOCH_CAUSE_RESTORED;
         epoch.previous = INCARNATION_BEFORE;
         epoch.previous_checkpoint = pb_bytes(note);
     }
-    m->epoch = show(m, sign_as(m, STATEMENT_EPOCH, &epoch.base, m->f->members[0].statement).envelope, true);
+    m->epoch = show(m, sign_as(m, STATEMENT_EPOCH, &epoch.base, m->us->statement).envelope, true);
 }
 
 static void make_disclosure(struct made *m)
 {
     struct federation_disclosure disclosure = {
         .to = 1, .patient = 1, .versions = &m->version, .count = 1, .incarnation = 1, .generation = 1};
-    m->disclosure = show(m, federation_sign_disclosure(m->f, &disclosure, m->arena), !m->wrong->no_disclosure);
+    m->disclosure = show(m, federation_sign_disclosure(m->f, &disclosure, m->arena),
+                         !m->wrong->no_disclosure && !m->wrong->not_told);
     if (m->wrong->unnamed) {
         show(m, federation_sign_notice(m->f, 0, 1, 1, m->arena), true);
     }
@@ -237,7 +242,7 @@ static void make_query(struct made *m)
     query.head = head(m, 10);
     query.principal = (char *)"spiffe://test/f0.example/auditor/a";
     query.authority = PB(m->authority);
-    query.facility = PB(m->f->members[0].id);
+    query.facility = PB(m->us->id);
     query.subject = &subject;
     query.purpose = (char *)(m->wrong->other_purpose ? "TREAT" : "HPAYMT");
     query.known_size = 2;
@@ -315,13 +320,13 @@ static void add_disclose(struct made *m)
         decision.basis = bases;
         decision.n_basis = 1;
     }
-    entry.kind = KIND(DISCLOSE);
+    entry.kind = m->wrong->receiver ? KIND(RECEIVE) : KIND(DISCLOSE);
     entry.subject = &subject;
     entry.objects = objects;
     entry.n_objects = 1;
-    entry.decision = &decision;
+    entry.decision = m->wrong->receiver ? NULL : &decision;
     entry.disclosure = PB(m->disclosure);
-    entry.counterpart = m->wrong->other_recipient ? PB(other) : PB(m->f->members[1].id);
+    entry.counterpart = m->wrong->other_recipient ? PB(other) : PB(m->them->id);
     add(m, &entry, true, true);
 }
 
@@ -443,7 +448,12 @@ static void write_map(struct made *m, struct bundle_writer *writer, const struct
     message.key = PB(chain->key);
     message.count = chain->count;
     message.last = chain->last;
-    message.chain = PB(chain->chain);
+    if (proof.end == MAP_PRESENT) {
+        message.chain = PB(chain->chain);
+    } else if (proof.end == MAP_OTHER) {
+        message.other_key = PB(proof.other_key);
+        message.other_value = PB(proof.other_value);
+    }
     message.siblings = siblings;
     message.n_siblings = proof.siblings_len;
     frame(m, writer, BUNDLE_MAP, &message.base, out);
@@ -498,7 +508,7 @@ static void write_answer(struct made *m, struct bundle_writer *writer, const cha
     answer.root = PB(root);
     answer.origin = (char *)origin;
     answer.epoch = PB(m->epoch);
-    struct statement statement = sign_as(m, STATEMENT_AUDIT_ANSWER, &answer.base, m->f->members[0].statement);
+    struct statement statement = sign_as(m, STATEMENT_AUDIT_ANSWER, &answer.base, m->us->statement);
     assert_ok(bundle_write_frame(writer, BUNDLE_ANSWER, statement.envelope, out, &err));
 }
 
@@ -507,10 +517,10 @@ static struct bytes note_of(struct made *m, const char *origin)
     struct err err;
     struct bytes note, line;
     struct hash root = merkle_edge_root(&m->edge);
-    assert_ok(checkpoint_sign(origin, m->lines_len, &root, m->f->members[0].checkpoint, m->arena, &note, &err));
+    assert_ok(checkpoint_sign(origin, m->lines_len, &root, m->us->checkpoint, m->arena, &note, &err));
     if (!m->wrong->no_cosignature) {
-        assert_ok(checkpoint_cosign(note, "f1.example/witness", (FEDERATION_HLC >> 16) / 1000 + 60,
-                                    m->f->members[1].witness, m->arena, &line, &err));
+        assert_ok(checkpoint_cosign(note, m->wrong->receiver ? "f0.example/witness" : "f1.example/witness",
+                                    (FEDERATION_HLC >> 16) / 1000 + 60, m->them->witness, m->arena, &line, &err));
         assert_ok(checkpoint_add(note, line, m->arena, &note, &err));
     }
     return note;
@@ -519,8 +529,9 @@ static struct bytes note_of(struct made *m, const char *origin)
 static void write_bundle(struct made *m, const struct map *map, const struct chain_state *chain,
                          struct builder *out)
 {
-    const char *origin =
-        m->wrong->predecessor ? "f0.example/log/0000000000000007" : "f0.example/log/0123456789abcdef";
+    const char *origin = m->wrong->receiver      ? "f1.example/log/0123456789abcdef"
+                         : m->wrong->predecessor ? "f0.example/log/0000000000000007"
+                                                 : "f0.example/log/0123456789abcdef";
     struct err err;
     struct bundle_writer writer = {0};
     assert_ok(bundle_write_frame(&writer, BUNDLE_QUERY, m->query.envelope, out, &err));
@@ -545,9 +556,13 @@ static void add_entries(struct made *m)
     if (m->wrong->enrolled_twice) {
         add_enrolment(m, "spiffe://test/f0.example/app/doctor", &ignored, true);
     }
-    add_act(m, KIND(WRITE), &m->doctor, m->version, m->patient, true, true);
-    add_act(m, KIND(POLICY), &m->doctor, m->policy, m->patient, !m->wrong->hidden_link, true);
-    add_disclose(m);
+    if (!m->wrong->receiver) {
+        add_act(m, KIND(WRITE), &m->doctor, m->version, m->patient, true, true);
+        add_act(m, KIND(POLICY), &m->doctor, m->policy, m->patient, !m->wrong->hidden_link, true);
+    }
+    if (!m->wrong->not_told) {
+        add_disclose(m);
+    }
     add_act(m, KIND(WRITE), &m->doctor, m->version, other, m->wrong->strange_entry, m->wrong->strange_entry);
     for (int i = 0; m->wrong->reads && i < 2; i++) {
         add_act(m, KIND(READ), &m->doctor, m->version, m->patient, true, true);
@@ -564,7 +579,11 @@ static void make_bundle(struct federation *f, const struct wrong *wrong, struct 
     void *room;
     assert_ok(arena_alloc(arena, sizeof *m, &room, &err));
     m = room;
-    *m = (struct made){.f = f, .arena = arena, .wrong = wrong};
+    *m = (struct made){.f = f,
+                       .arena = arena,
+                       .wrong = wrong,
+                       .us = &f->members[wrong->receiver],
+                       .them = &f->members[!wrong->receiver]};
     assert_ok(signing_key_new(&seed, &m->auditor, &err));
     show_trust(m);
     make_version(m);
@@ -577,7 +596,9 @@ static void make_bundle(struct federation *f, const struct wrong *wrong, struct 
     struct chain_state chain = chain_of(m);
     struct hash value = map_value(chain.count, chain.last, &chain.chain), other = {{1}};
     map_set(map, &other, &other);
-    map_set(map, &chain.key, &value);
+    if (chain.count > 0) {
+        map_set(map, &chain.key, &value);
+    }
     add_map(m, map);
     make_query(m);
     add_query(m);
@@ -785,6 +806,55 @@ static void test_verify__all_logs_needs_a_complete_bundle_of_each(void **state)
     assert_int_equal(report.claims[VERIFY_ALL_LOGS].state, VERIFY_NOT_PROVED);
 }
 
+/* The version and the disclosure are the same statements in both logs: so is the randomness they come from. */
+static struct bytes side_of(struct federation *f, const struct wrong *wrong, struct arena *arena)
+{
+    struct hash ignored;
+    uint64_t count = 1;
+    random_replace(count_up, &count);
+    struct bytes bundle = bundle_of(f, wrong, arena, &ignored);
+    random_replace(NULL, NULL);
+    return bundle;
+}
+
+static void cross(struct federation *f, const struct wrong *sender, const struct wrong *receiver, bool sent,
+                  bool received)
+{
+    struct err err;
+    struct verify_report report;
+    AUTO_ARENA(arena, ARENA_MAX);
+    struct bytes ours = side_of(f, sender, &arena), theirs = side_of(f, receiver, &arena);
+    struct verify_options options = {.network = &f->first_network, .others = &theirs, .others_len = 1};
+    assert_ok(verify_bundle(ours, &options, &arena, &report, &err));
+    assert_int_equal(report.verdict, VERIFY_PROVED);
+    assert_int_equal(report.others_refused, 0);
+    assert_int_equal(report.crossings_len, 1);
+    assert_int_equal(report.crossings[0].sent, sent);
+    assert_int_equal(report.crossings[0].received, received);
+}
+
+static void test_verify__both_sides_of_a_disclosure_are_compared(void **state)
+{
+    const struct wrong sender = {0}, receiver = {.receiver = true};
+    cross(*state, &sender, &receiver, true, true);
+    cross(*state, &sender, &(struct wrong){.receiver = true, .not_told = true}, true, false);
+    cross(*state, &(struct wrong){.not_told = true}, &receiver, false, true);
+}
+
+static void test_verify__another_bundle_of_the_same_log_is_no_other_side(void **state)
+{
+    struct err err;
+    struct hash query;
+    struct verify_report report;
+    AUTO_ARENA(arena, ARENA_MAX);
+    struct bytes bundle = bundle_of(*state, &(struct wrong){0}, &arena, &query);
+    struct verify_options options = {
+        .network = &((struct federation *)*state)->first_network, .others = &bundle, .others_len = 1};
+    assert_ok(verify_bundle(bundle, &options, &arena, &report, &err));
+    assert_int_equal(report.verdict, VERIFY_PROVED);
+    assert_int_equal(report.others_refused, 1);
+}
+
 static void test_verify__a_text_in_a_bundle_cannot_forge_a_line_of_the_report(void **state)
 {
     (void)state;
@@ -814,6 +884,8 @@ int main(void)
         cmocka_unit_test(test_I20_verify__a_log_that_grew_extends_what_was_seen),
         cmocka_unit_test(test_I20_verify__a_log_rewritten_contradicts_what_was_seen),
         cmocka_unit_test(test_verify__all_logs_needs_a_complete_bundle_of_each),
+        cmocka_unit_test(test_verify__both_sides_of_a_disclosure_are_compared),
+        cmocka_unit_test(test_verify__another_bundle_of_the_same_log_is_no_other_side),
         cmocka_unit_test(test_verify__a_text_in_a_bundle_cannot_forge_a_line_of_the_report),
     };
     return cmocka_run_group_tests(tests, found, disband);

@@ -114,6 +114,26 @@ static void say_row(const struct verify_row *row, struct builder *out)
     build_text(out, "\n");
 }
 
+static void say_crossings(const struct verify_report *report, struct builder *out)
+{
+    char disclosure[2 * HASH_LEN + 1], version[2 * HASH_LEN + 1];
+    if (report->crossings_len + report->others_refused > 0) {
+        build_text(out, "\nBoth sides of what was disclosed\n");
+    }
+    if (report->others_refused > 0) {
+        build_text(out, "  %zu of the other sides' bundles do not hold, or are about something else\n",
+                   report->others_refused);
+    }
+    for (size_t i = 0; i < report->crossings_len; i++) {
+        const struct verify_crossing *one = &report->crossings[i];
+        build_text(out, "  %-23s  version %.16s under disclosure %.16s\n",
+                   one->sent && one->received ? "sent and received"
+                   : one->sent                ? "sent, not yet received"
+                                              : "RECEIVED, NEVER SENT",
+                   bytes_hex(BYTES_OF(one->version), version), bytes_hex(BYTES_OF(one->disclosure), disclosure));
+    }
+}
+
 void verify_text(const struct verify_report *report, struct builder *out)
 {
     say_head(report, out);
@@ -122,6 +142,7 @@ void verify_text(const struct verify_report *report, struct builder *out)
     for (size_t i = 0; i < report->rows_len; i++) {
         say_row(&report->rows[i], out);
     }
+    say_crossings(report, out);
     build_text(out, "\nWhat no verifier can say\n");
     for (size_t i = 0; i < COUNT(limits); i++) {
         build_text(out, "  - %s\n", limits[i]);

@@ -144,7 +144,7 @@ bool verify_bundle(struct bytes file, const struct verify_options *options, stru
     struct verify_report report = {0};
     struct err fatal = {0};
     struct check c = {.options = options, .arena = arena, .report = &report, .err = &fatal};
-    bool ok = verify_alone(&c, file) && check_earlier(&c);
+    bool ok = verify_alone(&c, file) && check_earlier(&c) && check_others(&c);
     check_end(&c);
     if (!ok) {
         *err = fatal;

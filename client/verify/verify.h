@@ -48,6 +48,10 @@ struct verify_options {
     const struct bytes *earlier; /* bundles about the same subject or actor: of this log (this one must
                                   * extend them), or of earlier incarnations (for "all logs") */
     size_t earlier_len;
+    const struct bytes *others; /* bundles of other facilities about the same patient: the other ends of
+                                 * disclosures. What one side does not tell of is shown; it changes no
+                                 * verdict */
+    size_t others_len;
 };
 
 struct verify_finding {
@@ -76,6 +80,12 @@ struct verify_witness {
     uint64_t time_s;
 };
 
+/* One version handed over, as one side or both tell of it. */
+struct verify_crossing {
+    struct hash disclosure, version;
+    bool sent, received; /* the sender's log tells of it; the receiver's */
+};
+
 struct verify_report {
     enum verify_state verdict;
     struct verify_finding claims[VERIFY_CLAIMS];
@@ -89,6 +99,8 @@ struct verify_report {
     size_t witnesses_len;
     const struct verify_row *rows;
     size_t rows_len;
+    const struct verify_crossing *crossings; /* only with options.others */
+    size_t crossings_len, others_refused; /* other sides' bundles that do not hold, or are about something else */
     uint64_t decisions, recomputed; /* entries with a decision; of those, computed again here */
 };
 
