@@ -1,0 +1,133 @@
+#include "tests/bench/echo.h"
+
+#include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/chartmesh/v1/replication.pb-c.h"
+#include "proto/crypto/x509.h"
+#include "tests/bench/bench.h"
+
+#define ECHO_PATH "/chartmesh.bench/Echo"
+
+static uint8_t content[BENCH_DOCUMENT];
+
+/* ---- Certificates ------------------------------------------------------------------------------------------------ */
+
+static struct cert_pair cert(struct cert_request request, const struct cert_pair *issuer, struct arena *arena)
+{
+    struct err err;
+    struct cert_pair out;
+    int64_t now = (int64_t)time(NULL) * 1000;
+    request.not_before_ms = now - 3600000;
+    request.not_after_ms = now + 86400000;
+    bench_must(cert_make(&request, issuer, arena, &out, &err), &err, "a certificate");
+    return out;
+}
+
+void bench_certs_make(struct arena *arena, struct bench_certs *out)
+{
+    struct cert_pair ca = cert((struct cert_request){.common_name = "ca", .is_ca = true}, NULL, arena);
+    struct cert_pair server =
+        cert((struct cert_request){.common_name = "server", .dns_name = "node.bench", .server = true}, &ca, arena);
+    struct cert_pair client =
+        cert((struct cert_request){.common_name = "client",
+                                   .spiffe_id = "spiffe://00112233445566778899aabbccddeeff/node.bench/app/bench",
+                                   .client = true},
+             &ca, arena);
+    *out = (struct bench_certs){ca.certificate, server.certificate, server.key, client.certificate, client.key};
+}
+
+/* ---- The other process ------------------------------------------------------------------------------------------- */
+
+static bool echo_run(struct rpc_call *call, void *context, const ProtobufCMessage *request,
+                     ProtobufCMessage *reply, struct err *err)
+{
+    const Chartmesh__V1__Chunk *in = (const void *)request;
+    Chartmesh__V1__Chunk *out = (void *)reply;
+    (void)call;
+    (void)context;
+    (void)err;
+    out->coded = (ProtobufCBinaryData){MIN(in->index, sizeof content), content};
+    return true;
+}
+
+_Noreturn static void serve(const struct bench_certs *certs, int port_to, int life)
+{
+    static const struct rpc_method methods[] = {{
+        .path = ECHO_PATH,
+        .kind = RPC_UNARY,
+        .lane = RPC_INLINE,
+        .run = echo_run,
+        .in = &chartmesh__v1__chunk__descriptor,
+        .out = &chartmesh__v1__chunk__descriptor,
+    }};
+    static const struct rpc_service service = {.methods = methods, .count = COUNT(methods)};
+    const struct rpc_server_config config = {
+        .address = "127.0.0.1:0",
+        .tls = {certs->ca, certs->server, certs->server_key},
+        .services = &service,
+        .count = 1,
+    };
+    struct err err;
+    struct rpc *rpc;
+    struct rpc_server *server;
+    char end;
+    bench_must(rpc_open(&(struct rpc_config){0}, &rpc, &err), &err, "the runtime");
+    bench_must(rpc_server_open(rpc, &config, &server, &err), &err, "the echo server");
+    int port = rpc_server_port(server);
+    bench_must(write(port_to, &port, sizeof port) == sizeof port, NULL, "telling the port");
+    while (read(life, &end, 1) > 0) {
+    }
+    _exit(0);
+}
+
+void echo_begin(struct echo *echo)
+{
+    struct err err;
+    struct bench_certs certs;
+    int port_pipe[2], life_pipe[2], port;
+    char target[32];
+    arena_init(&echo->arena, 1 << 20);
+    bench_certs_make(&echo->arena, &certs);
+    bench_must(pipe(port_pipe) == 0 && pipe(life_pipe) == 0, NULL, "a pipe");
+    fflush(stdout);
+    echo->server = fork();
+    bench_must(echo->server >= 0, NULL, "a process");
+    if (echo->server == 0) {
+        close(port_pipe[0]);
+        close(life_pipe[1]);
+        serve(&certs, port_pipe[1], life_pipe[0]);
+    }
+    close(port_pipe[1]);
+    close(life_pipe[0]);
+    echo->life = life_pipe[1];
+    bench_must(read(port_pipe[0], &port, sizeof port) == sizeof port, NULL, "the echo server");
+    close(port_pipe[0]);
+    snprintf(target, sizeof target, "127.0.0.1:%d", port);
+    const struct rpc_channel_config config = {
+        .target = target, .tls = {certs.ca, certs.client, certs.client_key}, .server_name = "node.bench"};
+    bench_must(rpc_open(&(struct rpc_config){0}, &echo->rpc, &err), &err, "the runtime");
+    bench_must(rpc_channel_open(echo->rpc, &config, &echo->channel, &err), &err, "a channel");
+}
+
+void echo_end(struct echo *echo)
+{
+    rpc_channel_close(echo->channel);
+    rpc_close(echo->rpc);
+    close(echo->life);
+    waitpid(echo->server, NULL, 0);
+    arena_done(&echo->arena);
+}
+
+bool echo_call(struct echo *echo, size_t up, size_t down, struct err *err)
+{
+    AUTO_ARENA(arena, 64 << 10);
+    const ProtobufCMessage *reply;
+    Chartmesh__V1__Chunk request = CHARTMESH__V1__CHUNK__INIT;
+    request.index = down;
+    request.coded = (ProtobufCBinaryData){MIN(up, sizeof content), content};
+    return rpc_unary(echo->channel, ECHO_PATH, &request.base, &chartmesh__v1__chunk__descriptor,
+                     &(struct rpc_options){.wait_for_ready = true}, &arena, &reply, err);
+}

@@ -1,0 +1,16 @@
+/* What this machine gives: the parts that operations are made of, one row each. */
+#include <stdlib.h>
+
+#include "tests/bench/primitives.h"
+
+int main(int argc, char **argv)
+{
+    struct primitives primitives;
+    double seconds = argc > 1 ? strtod(argv[1], NULL) : 1.0;
+    char *folder = bench_folder();
+    primitives_measure(folder, seconds > 0 && seconds <= 4 ? seconds : 1.0, &primitives);
+    bench_conditions("chartmesh: primitives", folder, seconds);
+    primitives_print(&primitives);
+    bench_folder_remove(folder);
+    return 0;
+}
