@@ -235,10 +235,11 @@ static bool build(struct fhir_plan *plan, const struct fhir_options *options, st
     if (!read_resources(plan, &options->rules, homes, arena, err) || !homes_find(plan, arena, homes, err)) {
         return false;
     }
-    struct bytes system = options->system.len > 0 ? options->system
-                                                  : plan->resources[homes->patient].identifier_system;
+    struct bytes system =
+        options->system.len > 0 ? options->system : plan->resources[homes->patient].identifier_system;
     if (system.len == 0) {
-        return err_raise(err, ERR_INVALID, "no source system is given, and the Patient has no identifier to take it from");
+        return err_raise(err, ERR_INVALID,
+                         "no source system is given, and the Patient has no identifier to take it from");
     }
     if (!arena_array(arena, count, sizeof(size_t), &members, err) ||
         !arena_array(arena, count, sizeof(size_t), &document, err)) {
@@ -264,7 +265,8 @@ bool fhir_plan(struct bytes text, const struct fhir_options *options, struct are
         return err_wrap(err, "import");
     }
     if (!is_import(plan.bundle.type)) {
-        return err_raise(err, ERR_INVALID, "import: a bundle of type '%.*s'; transaction, batch or collection is needed",
+        return err_raise(err, ERR_INVALID,
+                         "import: a bundle of type '%.*s'; transaction, batch or collection is needed",
                          (int)MIN(plan.bundle.type.len, 32), (const char *)plan.bundle.type.data);
     }
     if (!arena_array(arena, plan.bundle.count, sizeof *plan.resources, &resources, err) ||

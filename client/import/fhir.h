@@ -22,48 +22,49 @@ enum fhir_kind {
 };
 
 enum fhir_reason {           /* why a resource is in no document */
-    FHIR_NOT_PATIENT_DATA,   /* a directory's (Organization, Practitioner …), or about a group, device or place */
-    FHIR_NO_RESOURCE,        /* the entry holds none */
-    FHIR_NOT_A_WRITE,        /* the entry asks to delete, read or patch */
-    FHIR_MALFORMED,          /* not a resource, or JSON that readers may take in different ways */
-    FHIR_BAD_ID,             /* an Encounter without an id by which it could be found again */
-    FHIR_OTHER_PATIENT,      /* says it is of somebody who is not this bundle's Patient */
-    FHIR_NO_PATIENT,         /* says of nobody, and nothing here refers to it */
-    FHIR_REASON_COUNT,
+                   FHIR_NOT_PATIENT_DATA, /* a directory's (Organization, Practitioner …), or about a group, device
+                                             or place */
+                   FHIR_NO_RESOURCE, /* the entry holds none */
+                   FHIR_NOT_A_WRITE, /* the entry asks to delete, read or patch */
+                   FHIR_MALFORMED, /* not a resource, or JSON that readers may take in different ways */
+                   FHIR_BAD_ID, /* an Encounter without an id by which it could be found again */
+                   FHIR_OTHER_PATIENT, /* says it is of somebody who is not this bundle's Patient */
+                   FHIR_NO_PATIENT, /* says of nobody, and nothing here refers to it */
+                   FHIR_REASON_COUNT,
 };
 
 struct fhir_coding {
     struct bytes system, code;
 };
 
-struct fhir_period {         /* half open, Unix ms, never before 1970: what lies there leaves `from` open */
+struct fhir_period { /* half open, Unix ms, never before 1970: what lies there leaves `from` open */
     bool has_from, has_until;
     int64_t from, until;
 };
 
 struct fhir_document {
     enum fhir_kind kind;
-    struct bytes key_system, key_id;             /* the import key: equal in every run */
+    struct bytes key_system, key_id; /* the import key: equal in every run */
     struct fhir_coding class;
-    struct fhir_coding *category;                /* a set, sorted */
+    struct fhir_coding *category; /* a set, sorted */
     size_t category_count;
-    uint32_t confidentiality;                    /* a Confidentiality of statement.proto */
-    struct bytes *sensitivity;                   /* codes of v3-ActCode: a set, sorted */
+    uint32_t confidentiality; /* a Confidentiality of statement.proto */
+    struct bytes *sensitivity; /* codes of v3-ActCode: a set, sorted */
     size_t sensitivity_count;
     bool has_authored;
-    int64_t authored;                            /* Unix ms */
-    struct fhir_period clinical;                 /* without ends: none */
+    int64_t authored; /* Unix ms */
+    struct fhir_period clinical; /* without ends: none */
     struct bytes title;
-    struct bytes author;                         /* a hint: the encounter's first participant, by name or id */
-    struct bytes facility, facility_name;        /* the managing Organization's id and name; none: not said */
-    const struct bundle_entry **entries;         /* its resources, in the bundle's order */
+    struct bytes author; /* a hint: the encounter's first participant, by name or id */
+    struct bytes facility, facility_name; /* the managing Organization's id and name; none: not said */
+    const struct bundle_entry **entries; /* its resources, in the bundle's order */
     size_t entry_count;
     size_t content_len;
 };
 
 struct fhir_skip {
-    size_t entry;                                /* its place in the bundle */
-    struct bytes type, id;                       /* none where it could not be read */
+    size_t entry; /* its place in the bundle */
+    struct bytes type, id; /* none where it could not be read */
     enum fhir_reason reason;
 };
 
@@ -74,20 +75,20 @@ struct fhir_facility {
 
 struct fhir_plan {
     struct bundle bundle;
-    struct resource *resources;                  /* of each entry; type is none where it could not be read */
-    struct fhir_document *documents;             /* the identity first, then encounters, then lists */
+    struct resource *resources; /* of each entry; type is none where it could not be read */
+    struct fhir_document *documents; /* the identity first, then encounters, then lists */
     size_t document_count;
     struct fhir_skip *skips;
     size_t skip_count;
-    struct fhir_facility *facilities;            /* that the encounters name, most encounters first */
+    struct fhir_facility *facilities; /* that the encounters name, most encounters first */
     size_t facility_count;
-    size_t astray;           /* resources whose encounter is not in the bundle: they are in the lists */
-    size_t labels_unknown;   /* resources with a label that is not known: restricted (R), the label not written */
+    size_t astray; /* resources whose encounter is not in the bundle: they are in the lists */
+    size_t labels_unknown; /* resources with a label that is not known: restricted (R), the label not written */
 };
 
 struct fhir_options {
-    struct bytes system;                         /* the source system of import keys; none: the system of the
-                                                  * Patient's first identifier */
+    struct bytes system; /* the source system of import keys; none: the system of the
+                          * Patient's first identifier */
     struct resource_rules rules;
 };
 

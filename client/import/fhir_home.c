@@ -59,8 +59,9 @@ static bool add_names(const struct fhir_plan *plan, size_t i, struct arena *aren
         index->names[index->count++] = (struct called){url, i};
     }
     if (resource->id.len > 0) {
-        if (!arena_printf(arena, &name, err, "%.*s/%.*s", (int)resource->type.len, (const char *)resource->type.data,
-                          (int)MIN(resource->id.len, 1024), (const char *)resource->id.data)) {
+        if (!arena_printf(arena, &name, err, "%.*s/%.*s", (int)resource->type.len,
+                          (const char *)resource->type.data, (int)MIN(resource->id.len, 1024),
+                          (const char *)resource->id.data)) {
             return false;
         }
         if (!bytes_equal(bytes_str(name), url)) {
@@ -116,8 +117,7 @@ static int64_t find(const struct index *index, struct bytes reference)
         return HOME_NONE;
     }
     struct called wanted = {.name = without_version(reference)};
-    const struct called *found =
-        bsearch(&wanted, index->names, index->count, sizeof wanted, compare_name_only);
+    const struct called *found = bsearch(&wanted, index->names, index->count, sizeof wanted, compare_name_only);
     return found ? (int64_t)found->entry : HOME_NONE;
 }
 
@@ -284,8 +284,8 @@ static int compare_typed(const void *a, const void *b)
 }
 
 /* What is the patient's and tied to no encounter: one list for each resource type, led by its first resource. */
-static bool make_lists(const struct fhir_plan *plan, struct homes *homes, const enum whose *of, struct arena *arena,
-                       struct err *err)
+static bool make_lists(const struct fhir_plan *plan, struct homes *homes, const enum whose *of,
+                       struct arena *arena, struct err *err)
 {
     void *memory = NULL;
     size_t count = 0;

@@ -12,9 +12,9 @@ struct homes {
     /* Of each entry: the entry that leads its document (an Encounter, the Patient, or the first resource of a
      * list), or HOME_SKIPPED. */
     int64_t *home;
-    enum fhir_reason *reason;    /* of each skipped one */
-    size_t patient;              /* the Patient's entry */
-    size_t astray;               /* as in struct fhir_plan */
+    enum fhir_reason *reason; /* of each skipped one */
+    size_t patient; /* the Patient's entry */
+    size_t astray; /* as in struct fhir_plan */
 };
 
 /* homes_find completes *homes for the plan's entries, whose resources were read; entries that already are

@@ -57,7 +57,8 @@ static bool new_labels(const struct fhir_document *document, struct arena *arena
     return true;
 }
 
-static bool new_period(struct fhir_period period, struct arena *arena, Chartmesh__V1__Period **out, struct err *err)
+static bool new_period(struct fhir_period period, struct arena *arena, Chartmesh__V1__Period **out,
+                       struct err *err)
 {
     void *memory = NULL;
     if (!period.has_from && !period.has_until) {
@@ -82,7 +83,8 @@ static bool new_categories(const struct fhir_document *document, struct arena *a
     facts->category = list;
     facts->n_category = document->category_count;
     for (size_t i = 0; i < document->category_count; i++) {
-        if (!new_coding(document->category[i].system, document->category[i].code, arena, &facts->category[i], err)) {
+        if (!new_coding(document->category[i].system, document->category[i].code, arena, &facts->category[i],
+                        err)) {
             return false;
         }
     }
@@ -171,7 +173,10 @@ static bool carry_out(struct run *run, const struct fhir_document *document, str
     if (!import_facts(document, &arena, &facts, &key, err)) {
         return false;
     }
-    struct import_put put = {.document = document, .facts = facts, .labels = facts->labels, .key = key,
+    struct import_put put = {.document = document,
+                             .facts = facts,
+                             .labels = facts->labels,
+                             .key = key,
                              .content = builder_view(&content)};
     return call(run, document, &put, done, err);
 }

@@ -39,7 +39,7 @@ struct import_options {
     /* Which documents to put; NULL: all. The identity is always registered. For a node that takes one facility's
      * encounters out of a bundle: compare document->facility. */
     bool (*select)(void *context, const struct fhir_document *);
-    void (*progress)(void *context, size_t done, size_t total, const struct fhir_document *);   /* may be NULL */
+    void (*progress)(void *context, size_t done, size_t total, const struct fhir_document *); /* may be NULL */
     void *context;
 };
 
@@ -53,5 +53,5 @@ NODISCARD bool import_run(const char *source, const struct fhir_plan *plan, cons
 
 /* import_facts makes the messages that a document is put with, in `arena`: what register_patient, put and upload
  * are given. ERR_TOO_MUCH. */
-NODISCARD bool import_facts(const struct fhir_document *document, struct arena *arena, Chartmesh__V1__Facts **facts,
-                            Chartmesh__V1__ImportKey **key, struct err *err);
+NODISCARD bool import_facts(const struct fhir_document *document, struct arena *arena,
+                            Chartmesh__V1__Facts **facts, Chartmesh__V1__ImportKey **key, struct err *err);

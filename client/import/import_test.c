@@ -7,13 +7,14 @@
 #include "client/import/scan.h"
 #include "tests/lib/test.h"
 
-#define PATIENT "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"identifier\":[{\"system\":\"urn:mrn\",\"value\":\"7\"}]}"
+#define PATIENT                                                                                                   \
+    "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"identifier\":[{\"system\":\"urn:mrn\",\"value\":\"7\"}]}"
 #define ENTRY(url, resource) "{\"fullUrl\":\"" url "\",\"resource\":" resource "}"
 #define BUNDLE(entries) "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[" entries "]}"
-#define ENCOUNTER                                                                                            \
-    "{\"resourceType\":\"Encounter\", \"id\":\"e1\",\n \"class\":{\"system\":\"urn:c\",\"code\":\"AMB\"},"       \
-    "\"subject\":{\"reference\":\"urn:uuid:p\"},\"period\":{\"start\":\"2020-01-02T10:00:00+01:00\","          \
-    "\"end\":\"2020-01-02T10:30:00+01:00\"},\"serviceProvider\":{\"reference\":\"Organization/o1\"},"          \
+#define ENCOUNTER                                                                                                 \
+    "{\"resourceType\":\"Encounter\", \"id\":\"e1\",\n \"class\":{\"system\":\"urn:c\",\"code\":\"AMB\"},"        \
+    "\"subject\":{\"reference\":\"urn:uuid:p\"},\"period\":{\"start\":\"2020-01-02T10:00:00+01:00\","             \
+    "\"end\":\"2020-01-02T10:30:00+01:00\"},\"serviceProvider\":{\"reference\":\"Organization/o1\"},"             \
     "\"type\":[{\"text\":\"Visit\"}]}"
 
 struct fixture {
@@ -99,18 +100,40 @@ static void every_resource_is_somewhere(const struct fhir_plan *plan)
 static void test_fhir__an_encounter_takes_all_that_points_at_it(void **state)
 {
     const struct fhir_plan *plan = plan_of(
-        *state,
-        BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:e", ENCOUNTER) "," ENTRY(
-            "urn:uuid:o",
-            "{\"resourceType\":\"Observation\",\"id\":\"ob\",\"subject\":{\"reference\":\"Patient/p1\"},"
-            "\"encounter\":{\"reference\":\"Encounter/e1/_history/2\"}}") "," ENTRY("urn:uuid:c",
-            "{\"resourceType\":\"Claim\",\"id\":\"c\",\"patient\":{\"reference\":\"urn:uuid:p\"},\"item\":[{"
-            "\"encounter\":[{\"reference\":\"urn:uuid:e\"}]}]}") "," ENTRY("urn:uuid:r",
-            "{\"resourceType\":\"DiagnosticReport\",\"id\":\"r\",\"subject\":{\"reference\":\"urn:uuid:p\"},"
-            "\"encounter\":{\"reference\":\"urn:uuid:e\"},\"result\":[{\"reference\":\"urn:uuid:res\"}]}") "," ENTRY(
-            "urn:uuid:res", "{\"resourceType\":\"Observation\",\"id\":\"res\",\"subject\":{\"reference\":"
-            "\"urn:uuid:p\"}}") "," ENTRY("urn:uuid:v",
-            "{\"resourceType\":\"Provenance\",\"target\":[{\"reference\":\"urn:uuid:res\"}]}")));
+        *state, BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY(
+                    "urn:uuid:e", ENCOUNTER) "," ENTRY("urn:uuid:o",
+                                                       "{\"resourceType\":\"Observation\",\"id\":\"ob\","
+                                                       "\"subject\":{\"reference\":\"Patient/p1\"},"
+                                                       "\"encounter\":{\"reference\":\"Encounter/e1/_history/"
+                                                       "2\"}}") "," ENTRY("urn:uuid:c",
+                                                                          "{\"resourceType\":\"Claim\",\"id\":"
+                                                                          "\"c\",\"patient\":{\"reference\":\"urn:"
+                                                                          "uuid:p\"},\"item\":[{"
+                                                                          "\"encounter\":[{\"reference\":\"urn:"
+                                                                          "uuid:e\"}]}]}") "," ENTRY("urn:uuid:r",
+                                                                                                     "{\"resourceT"
+                                                                                                     "ype\":"
+                                                                                                     "\"Diagnostic"
+                                                                                                     "Report\","
+                                                                                                     "\"id\":"
+                                                                                                     "\"r\","
+                                                                                                     "\"subject\":"
+                                                                                                     "{\"reference"
+                                                                                                     "\":\"urn:"
+                                                                                                     "uuid:p\"},"
+                                                                                                     "\"encounter"
+                                                                                                     "\":{"
+                                                                                                     "\"reference"
+                                                                                                     "\":\"urn:"
+                                                                                                     "uuid:e\"},"
+                                                                                                     "\"result\":["
+                                                                                                     "{\"reference"
+                                                                                                     "\":\"urn:"
+                                                                                                     "uuid:res\"}]"
+                                                                                                     "}") "," ENTRY("urn:uuid:res",
+                                                                                                                    "{\"resourceType\":\"Observation\",\"id\":\"res\",\"subject\":{\"reference\":"
+                                                                                                                    "\"urn:uuid:p\"}}") "," ENTRY("urn:uuid:v",
+                                                                                                                                                  "{\"resourceType\":\"Provenance\",\"target\":[{\"reference\":\"urn:uuid:res\"}]}")));
     const struct fhir_document *encounter = with_key(plan, "Encounter/e1");
     assert_int_equal(plan->document_count, 2);
     assert_int_equal(encounter->entry_count, 6);
@@ -125,13 +148,34 @@ static void test_fhir__an_encounter_takes_all_that_points_at_it(void **state)
 
 static void test_fhir__what_belongs_to_no_encounter_is_a_list_of_its_type(void **state)
 {
-    const struct fhir_plan *plan = plan_of(
-        *state, BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:a1",
-            "{\"resourceType\":\"AllergyIntolerance\",\"id\":\"a1\",\"patient\":{\"reference\":\"urn:uuid:p\"}}") ","
-            ENTRY("urn:uuid:g", "{\"resourceType\":\"Goal\",\"subject\":{\"reference\":\"urn:uuid:p\"}}") "," ENTRY(
-            "urn:uuid:a2", "{\"resourceType\":\"AllergyIntolerance\",\"patient\":{\"reference\":\"urn:uuid:p\"}}") ","
-            ENTRY("urn:uuid:x", "{\"resourceType\":\"Condition\",\"subject\":{\"reference\":\"urn:uuid:p\"},"
-            "\"encounter\":{\"reference\":\"urn:uuid:gone\"}}")));
+    const struct fhir_plan *plan =
+        plan_of(
+            *state,
+            BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY(
+                "urn:uuid:a1",
+                "{\"resourceType\":\"AllergyIntolerance\",\"id\":\"a1\",\"patient\":{\"reference\":\"urn:uuid:p\"}"
+                "}") "," ENTRY("urn:uuid:g", "{\"resourceType\":\"Goal\",\"subject\":{\"reference\":\"urn:uuid:"
+                                             "p\"}}") "," ENTRY("urn:uuid:a2", "{\"resourceType\":"
+                                                                               "\"AllergyIntolerance\","
+                                                                               "\"patient\":{\"reference\":\"urn:"
+                                                                               "uuid:p\"}}") "," ENTRY("urn:uuid:"
+                                                                                                       "x",
+                                                                                                       "{\"resourc"
+                                                                                                       "eType\":"
+                                                                                                       "\"Conditio"
+                                                                                                       "n\","
+                                                                                                       "\"subject"
+                                                                                                       "\":{"
+                                                                                                       "\"referenc"
+                                                                                                       "e\":\"urn:"
+                                                                                                       "uuid:p\"},"
+                                                                                                       "\"encounte"
+                                                                                                       "r\":{"
+                                                                                                       "\"referenc"
+                                                                                                       "e\":\"urn:"
+                                                                                                       "uuid:"
+                                                                                                       "gone\"}"
+                                                                                                       "}")));
     const struct fhir_document *list = with_key(plan, "Patient/p1/AllergyIntolerance");
     assert_int_equal(list->entry_count, 2);
     assert_bytes_equal(list->class.code, BYTES_LIT("allergies"));
@@ -153,30 +197,42 @@ static void expect_skip(struct fixture *f, enum fhir_reason reason, const char *
 static void test_fhir__what_is_skipped_says_why(void **state)
 {
     struct fixture *f = *state;
-    expect_skip(f, FHIR_NOT_PATIENT_DATA, BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:o",
-                "{\"resourceType\":\"Organization\",\"id\":\"o1\"}")));
-    expect_skip(f, FHIR_OTHER_PATIENT, BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:o",
-                "{\"resourceType\":\"Condition\",\"subject\":{\"reference\":\"Patient/p2\"}}")));
-    expect_skip(f, FHIR_OTHER_PATIENT, BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:o",
-                "{\"resourceType\":\"Condition\",\"subject\":{\"display\":\"somebody\"}}")));
-    expect_skip(f, FHIR_NO_PATIENT, BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:m",
-                "{\"resourceType\":\"Medication\"}")));
-    expect_skip(f, FHIR_MALFORMED, BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:m",
-                "{\"resourceType\":\"Goal\",\"subject\":{\"reference\":\"urn:uuid:p\"},\"subject\":7}")));
+    expect_skip(f, FHIR_NOT_PATIENT_DATA,
+                BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY(
+                    "urn:uuid:o", "{\"resourceType\":\"Organization\",\"id\":\"o1\"}")));
+    expect_skip(f, FHIR_OTHER_PATIENT,
+                BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY(
+                    "urn:uuid:o", "{\"resourceType\":\"Condition\",\"subject\":{\"reference\":\"Patient/p2\"}}")));
+    expect_skip(f, FHIR_OTHER_PATIENT,
+                BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY(
+                    "urn:uuid:o", "{\"resourceType\":\"Condition\",\"subject\":{\"display\":\"somebody\"}}")));
+    expect_skip(f, FHIR_NO_PATIENT,
+                BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:m", "{\"resourceType\":\"Medication\"}")));
+    expect_skip(f, FHIR_MALFORMED,
+                BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY(
+                    "urn:uuid:m",
+                    "{\"resourceType\":\"Goal\",\"subject\":{\"reference\":\"urn:uuid:p\"},\"subject\":7}")));
     expect_skip(f, FHIR_MALFORMED, BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:m", "[1]")));
     expect_skip(f, FHIR_NO_RESOURCE, BUNDLE(ENTRY("urn:uuid:p", PATIENT) ",{}"));
-    expect_skip(f, FHIR_NOT_A_WRITE, BUNDLE(ENTRY("urn:uuid:p", PATIENT)
-                ",{\"request\":{\"method\":\"DELETE\"},\"resource\":{\"resourceType\":\"Goal\"}}"));
-    expect_skip(f, FHIR_BAD_ID, BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:e",
-                "{\"resourceType\":\"Encounter\",\"subject\":{\"reference\":\"urn:uuid:p\"}}")));
+    expect_skip(
+        f, FHIR_NOT_A_WRITE,
+        BUNDLE(ENTRY("urn:uuid:p",
+                     PATIENT) ",{\"request\":{\"method\":\"DELETE\"},\"resource\":{\"resourceType\":\"Goal\"}}"));
+    expect_skip(f, FHIR_BAD_ID,
+                BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY(
+                    "urn:uuid:e", "{\"resourceType\":\"Encounter\",\"subject\":{\"reference\":\"urn:uuid:p\"}}")));
 }
 
 static void test_fhir__a_medication_goes_with_who_refers_to_it(void **state)
 {
-    const struct fhir_plan *plan = plan_of(*state, BUNDLE(ENTRY("urn:uuid:m", "{\"resourceType\":\"Medication\"}") ","
-        ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:e", ENCOUNTER) "," ENTRY("urn:uuid:r",
-        "{\"resourceType\":\"MedicationRequest\",\"subject\":{\"reference\":\"urn:uuid:p\"},\"encounter\":{"
-        "\"reference\":\"urn:uuid:e\"},\"medicationReference\":{\"reference\":\"urn:uuid:m\"}}")));
+    const struct fhir_plan *plan = plan_of(
+        *state,
+        BUNDLE(ENTRY("urn:uuid:m", "{\"resourceType\":\"Medication\"}") "," ENTRY("urn:uuid:p", PATIENT) "," ENTRY(
+            "urn:uuid:e", ENCOUNTER) "," ENTRY("urn:uuid:r",
+                                               "{\"resourceType\":\"MedicationRequest\",\"subject\":{"
+                                               "\"reference\":\"urn:uuid:p\"},\"encounter\":{"
+                                               "\"reference\":\"urn:uuid:e\"},\"medicationReference\":{"
+                                               "\"reference\":\"urn:uuid:m\"}}")));
     assert_int_equal(with_key(plan, "Encounter/e1")->entry_count, 3);
     assert_int_equal(plan->skip_count, 0);
     every_resource_is_somewhere(plan);
@@ -188,11 +244,13 @@ static void test_fhir__a_bundle_that_is_not_one_patients_is_refused(void **state
     refused(f, ERR_INVALID, "");
     refused(f, ERR_INVALID, "{");
     refused(f, ERR_INVALID, BUNDLE(ENTRY("urn:uuid:p", PATIENT)) "x");
-    refused(f, ERR_INVALID, "{\"resourceType\":\"Bundle\",\"type\":\"message\",\"entry\":[" ENTRY("a", PATIENT) "]}");
+    refused(f, ERR_INVALID,
+            "{\"resourceType\":\"Bundle\",\"type\":\"message\",\"entry\":[" ENTRY("a", PATIENT) "]}");
     refused(f, ERR_INVALID, "{\"resourceType\":\"Patient\",\"type\":\"batch\"}");
     refused(f, ERR_INVALID, BUNDLE(""));
     refused(f, ERR_INVALID, BUNDLE(ENTRY("a", "{\"resourceType\":\"Organization\",\"id\":\"o\"}")));
-    refused(f, ERR_INVALID, BUNDLE(ENTRY("a", PATIENT) "," ENTRY("b", "{\"resourceType\":\"Patient\",\"id\":\"z\"}")));
+    refused(f, ERR_INVALID,
+            BUNDLE(ENTRY("a", PATIENT) "," ENTRY("b", "{\"resourceType\":\"Patient\",\"id\":\"z\"}")));
     refused(f, ERR_INVALID, BUNDLE(ENTRY("a", PATIENT) "," ENTRY("b", ENCOUNTER) "," ENTRY("c", ENCOUNTER)));
     refused(f, ERR_INVALID, BUNDLE(ENTRY("a", PATIENT) "," ENTRY("a", "{\"resourceType\":\"Goal\"}")));
     refused(f, ERR_INVALID, BUNDLE(ENTRY("a", "{\"resourceType\":\"Patient\",\"id\":\"p1\"}")));
@@ -204,8 +262,10 @@ static void test_fhir__a_bundle_that_is_not_one_patients_is_refused(void **state
 
 static void test_fhir__a_broken_resource_never_reaches_past_its_entry(void **state)
 {
-    static const char *const BROKEN[] = {"{\"a\":}", "{\"a\" 1}", "{\"a\":01}", "{\"a\":1.}", "{\"a\":tru}",
-                                         "{\"a\":\"\\x\"}", "{\"a\":\"\\u12g4\"}", "[1,]", "[1 2]", "{,}", "\"a\n\""};
+    static const char *const BROKEN[] = {
+        "{\"a\":}",        "{\"a\" 1}",           "{\"a\":01}", "{\"a\":1.}", "{\"a\":tru}",
+        "{\"a\":\"\\x\"}", "{\"a\":\"\\u12g4\"}", "[1,]",       "[1 2]",      "{,}",
+        "\"a\n\""};
     struct err err;
     for (size_t i = 0; i < COUNT(BROKEN); i++) {
         char text[256];
@@ -266,9 +326,20 @@ static void test_fhir_time__is_the_interval_it_may_mean(void **state)
         {"2011-08-18T04:10:16.5-05:30", 1313660416500, 1313660416600},
         {"9999-12-31", 253402214400000, 253402300800000},
     };
-    static const char *const BAD[] = {"", "20", "2020-13", "2021-02-29", "2020-1-1", "2020T10:00:00Z", "2020-01-01T",
-                                      "2020-01-01T10:00", "2020-01-01T24:00:00Z", "2020-01-01T10:00:00.Z",
-                                      "2020-01-01T10:00:00+15:00", "2020-01-01x", "2020-01-01T10:00:00Zx", "0000"};
+    static const char *const BAD[] = {"",
+                                      "20",
+                                      "2020-13",
+                                      "2021-02-29",
+                                      "2020-1-1",
+                                      "2020T10:00:00Z",
+                                      "2020-01-01T",
+                                      "2020-01-01T10:00",
+                                      "2020-01-01T24:00:00Z",
+                                      "2020-01-01T10:00:00.Z",
+                                      "2020-01-01T10:00:00+15:00",
+                                      "2020-01-01x",
+                                      "2020-01-01T10:00:00Zx",
+                                      "0000"};
     struct fhir_time time;
     for (size_t i = 0; i < COUNT(GOOD); i++) {
         assert_true(fhir_time_read(bytes_str(GOOD[i].text), &time));
@@ -283,15 +354,17 @@ static void test_fhir_time__is_the_interval_it_may_mean(void **state)
 /* -- labels */
 
 #define V3 "http://terminology.hl7.org/CodeSystem/v3-ActCode"
-#define RULES(system, codes)                                                                                 \
+#define RULES(system, codes)                                                                                      \
     "{\"name\":\"n\",\"updated_at\":\"u\",\"settings\":{\"editable\":true},\"rules\":[{\"id\":\"r\",\"basis\":{"  \
-    "\"system\":\"s\",\"code\":\"c\"},\"labels\":[{\"system\":\"" system "\",\"code\":\"HIV\"}],\"codeSets\":[{"   \
+    "\"system\":\"s\",\"code\":\"c\"},\"labels\":[{\"system\":\"" system "\",\"code\":\"HIV\"}],\"codeSets\":[{"  \
     "\"groupID\":\"g\",\"codes\":[" codes "]}]}]}"
 #define CODE(code, confidence) "{\"system\":\"urn:s\",\"code\":\"" code "\",\"confidence\":" confidence "}"
-#define CONDITION(meta, code)                                                                                \
-    BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:c", "{\"resourceType\":\"Condition\"," meta             \
-           "\"subject\":{\"reference\":\"urn:uuid:p\"},\"code\":{\"coding\":[{\"system\":\"urn:s\",\"code\":\""     \
-           code "\"}]}}"))
+#define CONDITION(meta, code)                                                                                     \
+    BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY(                                                                \
+        "urn:uuid:c",                                                                                             \
+        "{\"resourceType\":\"Condition\"," meta                                                                   \
+        "\"subject\":{\"reference\":\"urn:uuid:p\"},\"code\":{\"coding\":[{\"system\":\"urn:s\",\"code\":\"" code \
+        "\"}]}}"))
 #define SECURITY(system, code) "\"meta\":{\"security\":[{\"system\":\"" system "\",\"code\":\"" code "\"}]},"
 #define V3C "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 
@@ -382,8 +455,8 @@ static bool fake_answer(struct fake *fake, const struct import_put *put, struct 
     return true;
 }
 
-static bool fake_register(void *context, const struct import_put *put, struct id *patient, struct import_done *done,
-                          struct err *err)
+static bool fake_register(void *context, const struct import_put *put, struct id *patient,
+                          struct import_done *done, struct err *err)
 {
     struct fake *fake = context;
     assert_null(put->facts);
@@ -415,9 +488,9 @@ static bool only_lists(void *context, const struct fhir_document *document)
     return document->kind == FHIR_LIST;
 }
 
-#define TWO_DOCUMENTS                                                                                        \
-    BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:e", ENCOUNTER) "," ENTRY("urn:uuid:g",             \
-           "{\"resourceType\":\"Goal\",\"subject\":{\"reference\":\"urn:uuid:p\"}}"))
+#define TWO_DOCUMENTS                                                                                             \
+    BUNDLE(ENTRY("urn:uuid:p", PATIENT) "," ENTRY("urn:uuid:e", ENCOUNTER) "," ENTRY(                             \
+        "urn:uuid:g", "{\"resourceType\":\"Goal\",\"subject\":{\"reference\":\"urn:uuid:p\"}}"))
 
 struct ran {
     struct fake fake;
@@ -521,9 +594,11 @@ static void test_import__large_content_goes_by_upload(void **state)
     assert_true(note && text);
     memset(note, 'x', len);
     note[len] = '\0';
-    snprintf(text, len + 1024,
-             BUNDLE(ENTRY("urn:uuid:p", PATIENT) ",{\"resource\":{\"resourceType\":\"Goal\",\"subject\":{\"reference\":"
-                                                 "\"urn:uuid:p\"},\"note\":[{\"text\":\"%s\"}]}}"), note);
+    snprintf(
+        text, len + 1024,
+        BUNDLE(ENTRY("urn:uuid:p", PATIENT) ",{\"resource\":{\"resourceType\":\"Goal\",\"subject\":{\"reference\":"
+                                            "\"urn:uuid:p\"},\"note\":[{\"text\":\"%s\"}]}}"),
+        note);
     ran_begin(&r);
     assert_ok(import_run("a.json", plan_of(*state, text), &r.calls, &r.options, &r.report, &err));
     assert_int_equal(r.fake.uploaded, 1);

@@ -209,8 +209,8 @@ static json_t *json_skips(const struct import_report *report)
     json_t *list = json_array();
     for (const struct report_skip *skip = report->skips; skip; skip = skip->next) {
         json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:s}", "source", skip->source, "entry",
-                                              (json_int_t)skip->entry, "type", skip->type, "id", skip->id, "reason",
-                                              fhir_reason_name(skip->reason)));
+                                              (json_int_t)skip->entry, "type", skip->type, "id", skip->id,
+                                              "reason", fhir_reason_name(skip->reason)));
     }
     return list;
 }
@@ -219,8 +219,9 @@ static json_t *json_failures(const struct import_report *report)
 {
     json_t *list = json_array();
     for (const struct report_failure *failure = report->failures; failure; failure = failure->next) {
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "source", failure->source, "key", failure->key,
-                                              "code", err_code_name(failure->code), "text", failure->text));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:s}", "source", failure->source, "key", failure->key,
+                                        "code", err_code_name(failure->code), "text", failure->text));
     }
     return list;
 }

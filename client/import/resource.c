@@ -41,10 +41,28 @@ static bool is_one_of(struct bytes text, const char *const *list, size_t count)
 bool resource_is_directory(struct bytes type)
 {
     static const char *const TYPES[] = {
-        "Organization", "OrganizationAffiliation", "Practitioner", "PractitionerRole", "Location",
-        "HealthcareService", "Endpoint", "InsurancePlan", "Schedule", "Slot", "CodeSystem", "ValueSet",
-        "ConceptMap", "StructureDefinition", "SearchParameter", "CapabilityStatement", "NamingSystem", "Library",
-        "Measure", "PlanDefinition", "ActivityDefinition", "Questionnaire",
+        "Organization",
+        "OrganizationAffiliation",
+        "Practitioner",
+        "PractitionerRole",
+        "Location",
+        "HealthcareService",
+        "Endpoint",
+        "InsurancePlan",
+        "Schedule",
+        "Slot",
+        "CodeSystem",
+        "ValueSet",
+        "ConceptMap",
+        "StructureDefinition",
+        "SearchParameter",
+        "CapabilityStatement",
+        "NamingSystem",
+        "Library",
+        "Measure",
+        "PlanDefinition",
+        "ActivityDefinition",
+        "Questionnaire",
     };
     return is_one_of(type, TYPES, COUNT(TYPES));
 }
@@ -143,7 +161,8 @@ static bool walk(struct reading *r, enum ref_kind kind, const json_t *value)
     size_t i = 0;
     bool ok = true;
     if (json_is_array(value)) {
-        json_array_foreach(value, i, member) {
+        json_array_foreach(value, i, member)
+        {
             ok = ok && walk(r, kind, member);
         }
         return ok;
@@ -158,7 +177,8 @@ static bool walk(struct reading *r, enum ref_kind kind, const json_t *value)
     if (ok && system.data) {
         ok = match_rules(r, system, text_in(value, "code"));
     }
-    json_object_foreach((json_t *)value, name, member) {
+    json_object_foreach((json_t *)value, name, member)
+    {
         ok = ok && walk(r, kind, member);
     }
     return ok;
@@ -209,7 +229,8 @@ static bool walk_context(struct reading *r, const json_t *context)
     if (!json_is_object(context) || json_object_get(context, "reference")) {
         return walk(r, REF_ENCOUNTER, context);
     }
-    json_object_foreach((json_t *)context, name, member) {
+    json_object_foreach((json_t *)context, name, member)
+    {
         ok = ok && walk(r, strcmp(name, "encounter") == 0 ? REF_ENCOUNTER : REF_OTHER, member);
     }
     return ok;
@@ -301,7 +322,7 @@ static bool in_category(const struct resource *resource, const char *system, con
 
 static enum resource_part part_of(const struct resource *resource)
 {
-    static const char *const NEUTRAL[] = {"Encounter", "Claim", "ClaimResponse", "ExplanationOfBenefit",
+    static const char *const NEUTRAL[] = {"Encounter",      "Claim",    "ClaimResponse", "ExplanationOfBenefit",
                                           "ServiceRequest", "Specimen", "Provenance"};
     if (is_one_of(resource->type, NEUTRAL, COUNT(NEUTRAL))) {
         return PART_NEUTRAL;
@@ -327,8 +348,8 @@ static void note_authored(struct resource *out, struct bytes text)
 
 static void read_authored(struct resource *out, const json_t *root)
 {
-    static const char *const MEMBERS[] = {"issued", "authoredOn", "recordedDate", "recorded", "dateAsserted",
-                                          "date", "created"};
+    static const char *const MEMBERS[] = {"issued",       "authoredOn", "recordedDate", "recorded",
+                                          "dateAsserted", "date",       "created"};
     note_authored(out, text_in(json_object_get(root, "meta"), "lastUpdated"));
     for (size_t i = 0; i < COUNT(MEMBERS); i++) {
         note_authored(out, text_in(root, MEMBERS[i]));
@@ -426,7 +447,8 @@ static bool read_tree(struct reading *r, const json_t *root)
     if (!keep(r, type, &r->out->type) || !keep(r, text_in(root, "id"), &r->out->id)) {
         return false;
     }
-    json_object_foreach((json_t *)root, name, value) {
+    json_object_foreach((json_t *)root, name, value)
+    {
         ok = ok && walk_member(r, name, value);
     }
     if (!ok || !read_security(r, json_object_get(json_object_get(root, "meta"), "security")) ||
@@ -444,14 +466,14 @@ bool resource_read(struct bytes raw, const struct resource_rules *rules, struct 
     json_error_t where;
     struct resource resource = {0};
     struct reading reading = {rules, arena, &resource, &resource.refs, err};
-    json_t *root = json_loadb((const char *)raw.data, raw.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL,
-                              &where);
+    json_t *root =
+        json_loadb((const char *)raw.data, raw.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &where);
     if (!root) {
         return err_raise(err, ERR_INVALID, "resource: line %d, column %d: not JSON, or a member twice", where.line,
                          where.column);
     }
-    bool ok = json_is_object(root) ? read_tree(&reading, root)
-                                   : err_raise(err, ERR_INVALID, "resource: not an object");
+    bool ok =
+        json_is_object(root) ? read_tree(&reading, root) : err_raise(err, ERR_INVALID, "resource: not an object");
     json_decref(root);
     if (ok) {
         *out = resource;

@@ -29,10 +29,10 @@ struct code_item {           /* a list of codes; system is none for sensitivity 
 };
 
 enum resource_part {         /* what the resource makes of its document, docs/protocol/10-import.md, 4 */
-    PART_CARE,
-    PART_NEUTRAL,
-    PART_LABORATORY,
-    PART_IMAGING,
+                     PART_CARE,
+                     PART_NEUTRAL,
+                     PART_LABORATORY,
+                     PART_IMAGING,
 };
 
 struct resource {

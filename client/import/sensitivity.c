@@ -34,7 +34,8 @@ static bool add_label(struct sensitivity *rules, struct bytes code, uint64_t *se
         i++;
     }
     if (i == SENSITIVITY_LABELS_MAX) {
-        return err_raise(err, ERR_TOO_MUCH, "rule %zu: more than %d different labels", rule, SENSITIVITY_LABELS_MAX);
+        return err_raise(err, ERR_TOO_MUCH, "rule %zu: more than %d different labels", rule,
+                         SENSITIVITY_LABELS_MAX);
     }
     rules->labels[i] = code;
     rules->label_count = MAX(rules->label_count, i + 1);
@@ -83,7 +84,8 @@ static bool read_codes(struct sensitivity *rules, const json_t *codes, uint64_t 
     return true;
 }
 
-static bool read_rule(struct sensitivity *rules, const json_t *rule, double confidence_min, size_t n, struct err *err)
+static bool read_rule(struct sensitivity *rules, const json_t *rule, double confidence_min, size_t n,
+                      struct err *err)
 {
     uint64_t labels = 0;
     const json_t *sets = json_object_get(rule, "codeSets");

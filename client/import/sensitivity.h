@@ -21,10 +21,12 @@ struct sensitivity;
 /* sensitivity_read makes the rules of one file. Codes whose confidence is below `confidence_min` are left out; 0
  * keeps all of them, which is the careful choice. ERR_INVALID: not such a file, with the place in it;
  * ERR_TOO_MUCH: over a limit above. */
-NODISCARD bool sensitivity_read(struct bytes json, double confidence_min, struct sensitivity **out, struct err *err);
+NODISCARD bool sensitivity_read(struct bytes json, double confidence_min, struct sensitivity **out,
+                                struct err *err);
 void sensitivity_free(struct sensitivity *rules);
 
-/* sensitivity_match returns the set of labels of one code: bit i is sensitivity_label(i). NULL rules match nothing. */
+/* sensitivity_match returns the set of labels of one code: bit i is sensitivity_label(i). NULL rules match
+ * nothing. */
 uint64_t sensitivity_match(const struct sensitivity *rules, struct bytes system, struct bytes code);
 
 /* sensitivity_label returns a label's code, "HIV"; a view into the rules. */
