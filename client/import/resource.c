@@ -4,11 +4,13 @@
 
 #include "client/import/fhir_time.h"
 #include "proto/chartmesh/v1/statement.pb-c.h"
+#include "proto/consent/tables.h"
 
 #define CONFIDENTIALITY_SYSTEM "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 #define REPORT_SYSTEM "http://terminology.hl7.org/CodeSystem/v2-0074"
 #define OBSERVATION_SYSTEM "http://terminology.hl7.org/CodeSystem/observation-category"
 
+enum { LABEL_MAX = 64 };
 enum { LABEL_CONFIDENTIALITY_UNKNOWN = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_R };
 
 struct reading {
@@ -93,9 +95,12 @@ static bool add_code(struct reading *r, struct code_item **list, struct bytes sy
 
 /* -- labels */
 
+/* A label that decisions do not know could never be permitted: it restricts the resource (R) and is not kept. */
 static bool add_label(struct reading *r, struct bytes code)
 {
-    if (r->rules->label_known && !r->rules->label_known(code)) {
+    char text[LABEL_MAX + 1] = "";
+    memcpy(text, code.data, MIN(code.len, LABEL_MAX));
+    if (code.len > LABEL_MAX || table_asked(&table_sensitivity, text) == 0) {
         r->out->labels_unknown = true;
         return true;
     }
@@ -128,8 +133,7 @@ static bool read_security(struct reading *r, const json_t *labels)
         struct bytes system = text_in(label, "system"), code = text_in(label, "code");
         if (bytes_equal(system, BYTES_LIT(CONFIDENTIALITY_SYSTEM))) {
             raise_confidentiality(r->out, code);
-        } else if (bytes_equal(system, BYTES_LIT(SENSITIVITY_SYSTEM)) && code.len > 0 && code.len <= 64 &&
-                   !memchr(code.data, '|', code.len) && !add_label(r, code)) {
+        } else if (bytes_equal(system, BYTES_LIT(SENSITIVITY_SYSTEM)) && code.len > 0 && !add_label(r, code)) {
             return false;
         }
     }

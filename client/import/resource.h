@@ -41,7 +41,7 @@ struct resource {
     enum resource_part part;
     struct code_item *categories, *sensitivity;
     uint32_t confidentiality;        /* a Confidentiality of statement.proto; 0: it says none */
-    bool labels_unknown;             /* it carries a label that nobody here knows */
+    bool labels_unknown;             /* a label that decisions do not know: restricted, the label not kept */
     bool has_authored;
     int64_t authored;                /* the latest time of writing it names, Unix ms */
     struct bytes title;              /* Encounter: its type in words */
@@ -53,10 +53,7 @@ struct resource {
 };
 
 struct resource_rules {
-    const struct sensitivity *sensitivity;       /* NULL: no rule file */
-    /* Whether v3-ActCode `code` is a sensitivity label that decisions know. NULL: all are taken. A label that is
-     * not known restricts the resource (R) but is not written, for an unknown label can never be permitted. */
-    bool (*label_known)(struct bytes code);
+    const struct sensitivity *sensitivity; /* NULL: no rule file */
 };
 
 /* resource_read fills *out; its views lie in `arena`. ERR_INVALID: not a resource, or JSON that readers may take
