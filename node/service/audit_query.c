@@ -31,6 +31,8 @@ struct answering {
     /* What goes into the bundle. */
     uint64_t *indexes;                   /* of frames 4, ascending, no doubles */
     size_t indexes_len, indexes_capacity;
+    uint64_t *enrolments;                /* ENROL entries already among them */
+    size_t enrolments_len, enrolments_capacity;
     uint64_t cut_index;                  /* first shown link of a cut chain; its frame carries previous_chain */
     bool cut;
     struct hash cut_chain;
@@ -228,6 +230,22 @@ static bool want_entry(struct answering *a, uint64_t index, struct err *err)
     }
     a->indexes[a->indexes_len++] = index;
     return true;
+}
+
+/* The enrolment of an actor is shown once, however often the actor acted. */
+static bool want_enrolment(struct answering *a, uint64_t index, struct err *err)
+{
+    for (size_t i = 0; i < a->enrolments_len; i++) {
+        if (a->enrolments[i] == index) {
+            return true;
+        }
+    }
+    if (!grow(a->arena, (void **)&a->enrolments, a->enrolments_len, &a->enrolments_capacity, sizeof *a->enrolments,
+              err)) {
+        return false;
+    }
+    a->enrolments[a->enrolments_len++] = index;
+    return want_entry(a, index, err);
 }
 
 static bool keep_statement(struct answering *a, const struct hash *id, struct bytes envelope, struct err *err)
@@ -437,7 +455,7 @@ static bool collect_entry(struct answering *a, uint64_t index, struct err *err)
     }
     const Chartmesh__V1__Entry *entry = opened.message;
     if (hash_from(bytes_pb(entry->actor), &actor)) {
-        if (!log_enrolment(a->service->log, &actor, &enrolled, err) || !want_entry(a, enrolled, err)) {
+        if (!log_enrolment(a->service->log, &actor, &enrolled, err) || !want_enrolment(a, enrolled, err)) {
             return err_wrap(err, "actor of entry %ju", (uintmax_t)index);
         }
     }
