@@ -107,8 +107,9 @@ struct lane_stored {
 
 struct lane_pull { struct hash version, disclosure; uint64_t next, chunks; };   /* next < chunks */
 
-/* Answer to TAKE, in order. `disclosure` is what the next Want names. Not taken: it is asked for again after a second. */
-struct lane_taken { struct hash version, disclosure; uint64_t index; bool taken; };
+/* Answer to TAKE, in order. `disclosure` and `next` are what the next Want names. Not taken: it is asked for again after a
+ * second. Not wanted: it was purged or retracted meanwhile, and is asked for no more. */
+struct lane_taken { struct hash version, disclosure; uint64_t next; bool taken, wanted; };
 
 struct lane_event {
     enum lane_event_kind kind;

@@ -190,8 +190,8 @@ static void serve_chunk(struct pair *p, size_t who, const struct lane_serve *ser
 
 static void take_chunk(struct pair *p, size_t who, const struct lane_chunk *chunk)
 {
-    struct lane_taken taken = {.version = chunk->version, .disclosure = chunk->disclosure, .index = chunk->index,
-                               .taken = true};
+    struct lane_taken taken = {.version = chunk->version, .disclosure = chunk->disclosure, .next = chunk->index + 1,
+                               .taken = true, .wanted = true};
     assert_int_equal(chunk->index, p->sides[who].taken);
     p->sides[who].taken++;
     tell(p, who, (struct lane_event){.kind = LANE_TAKEN, .taken = taken});

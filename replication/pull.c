@@ -106,9 +106,13 @@ void pull_wanted(struct step *step)
     struct pulling *pulling = &step->lane->pull;
     const struct lane_pull *wanted = &step->event->pull;
     struct pull *pull = pull_find(pulling, &wanted->version);
-    if (pull) {
+    if (pull && pull->content.next == wanted->next && pull->content.chunks == wanted->chunks) {
         pull->content.disclosure = wanted->disclosure;
         return;
+    }
+    if (pull) {                               /* it came anew: begin where the node says */
+        pulling->running = pulling->running && pull != &pulling->pulls[pulling->active];
+        pull->used = false;
     }
     pull = pull_free(pulling);
     if (!pull || wanted->next >= wanted->chunks) {
@@ -183,16 +187,14 @@ bool pull_taken(struct step *step, struct err *err)
         return true;
     }
     bool active = pulling->running && pull == &pulling->pulls[pulling->active];
+    bool ends = !taken->taken || !taken->wanted || taken->next == pulling->run_end;
+    pulling->running = pulling->running && !(active && ends);
+    pull->used = taken->wanted;
     pull->content.disclosure = taken->disclosure;
-    if (!taken->taken) {
-        pull->ready_ms = step->event->now_ms + RETRY_MS;
-        pulling->running = pulling->running && !active;
-    } else if (taken->index == pull->content.next) {
-        pull->content.next++;
-        pulling->running = pulling->running && !(active && pull->content.next == pulling->run_end);
-        if (pull->content.next == pull->content.chunks && !pull_complete(step, pull, err)) {
-            return false;
-        }
+    pull->content.next = taken->next;
+    pull->ready_ms = taken->taken ? 0 : step->event->now_ms + RETRY_MS;
+    if (taken->wanted && taken->next == pull->content.chunks && !pull_complete(step, pull, err)) {
+        return false;
     }
     pull_pump(step);
     return true;

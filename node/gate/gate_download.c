@@ -68,7 +68,7 @@ bool gate_download(struct gate *gate, const struct caller *caller, const Chartme
     struct id document;
     struct document_read read;
     uint64_t extent = 0, index;
-    struct gate_download *download;
+    struct gate_download *download = NULL;
     if (!id_from(bytes_pb(request->document), &document)) {
         return err_raise_field(err, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_FIELD_INVALID, "document",
                                "must be 16 bytes");

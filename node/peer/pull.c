@@ -73,55 +73,51 @@ static bool chunk_commit(struct channel *ch, struct want_row *row, const struct 
     return chart_version_flags(chart, txn, &row->subject, &row->document, &row->version, VERSION_COMPLETE, 0, err);
 }
 
-/* *taken stays false for what is not wanted now: purged meanwhile, out of turn, or under an unknown disclosure. */
-static bool chunk_take(struct channel *ch, struct want_row *row, const struct lane_chunk *chunk, struct arena *arena,
-                       bool *taken, struct err *err)
+/* Not taken stays what is out of turn or under a disclosure that is not here; not wanted, what was purged meanwhile. */
+static bool chunk_take(struct channel *ch, const struct lane_chunk *chunk, struct arena *arena, struct lane_taken *out,
+                       struct err *err)
 {
     struct chart *chart = ch->peers->options.chart;
     struct content_meta meta;
     struct chart_content content;
+    struct want_row row;
     bool known;
-    if (!want_get(ch, &chunk->version, row, err)) {
+    if (!want_get(ch, &chunk->version, &row, err)) {
         return err->code == ERR_NOT_FOUND;
     }
-    if (!disclosure_known(ch, row, &chunk->disclosure, arena, &known, err)) {
-        return false;
-    }
-    if (!known || chunk->index != row->next) {
-        return true;
-    }
-    if (!chart_content_meta_read(chart, &row->subject.p, &row->document, &row->content, &meta, err) ||
-        !chart_content_load(chart, &row->subject.p, &row->content, &content, err)) {
+    if (!disclosure_known(ch, &row, &chunk->disclosure, arena, &known, err) ||
+        !chart_content_meta_read(chart, &row.subject.p, &row.document, &row.content, &meta, err) ||
+        !chart_content_load(chart, &row.subject.p, &row.content, &content, err)) {
         return err->code == ERR_NOT_FOUND;
     }
-    struct log_txn *txn = NULL;
-    bool ok = chunk_good(chunk, &meta, arena, err);
-    if (!ok) {
-        channel_log(ch, "chunk", err->text);
-        secret_wipe(&content.keys, sizeof content.keys);
-        return err->code != ERR_TOO_MUCH;
-    }
-    txn = log_txn_new(chart_log(chart));
-    ok = chunk_commit(ch, row, chunk, &content, txn, err);
+    out->wanted = true;
+    out->next = row.next;
+    out->disclosure = row.disclosure;
+    bool good = known && chunk->index == row.next && chunk_good(chunk, &meta, arena, err);
+    struct log_txn *txn = log_txn_new(chart_log(chart));
+    bool ok = !good || chunk_commit(ch, &row, chunk, &content, txn, err);
     secret_wipe(&content.keys, sizeof content.keys);
-    if (!ok) {
+    if (!good || !ok) {
         log_txn_free(txn);
-        return false;
+        channel_log(ch, "chunk dropped", known ? "out of turn or not what was committed" : "under no disclosure here");
+        return ok;
     }
-    *taken = log_commit(txn, NULL, err);
-    return *taken;
+    out->taken = log_commit(txn, NULL, err);
+    out->next = row.next;
+    out->disclosure = row.disclosure;
+    return out->taken;
 }
 
 bool pull_take(struct channel *ch, const struct lane_chunk *chunk, struct arena *arena, struct err *err)
 {
     struct chart *chart = ch->peers->options.chart;
-    struct want_row row = {.disclosure = chunk->disclosure};
     struct subject subject;
     struct id document;
-    struct lane_event event = {.kind = LANE_TAKEN, .taken = {.version = chunk->version, .index = chunk->index}};
+    struct lane_event event = {.kind = LANE_TAKEN, .taken = {.version = chunk->version,
+                                                             .disclosure = chunk->disclosure}};
     if (chart_version_place(chart, &chunk->version, &subject, &document, err)) {
         chart_lock(chart, &subject.p);
-        bool ok = chunk_take(ch, &row, chunk, arena, &event.taken.taken, err);
+        bool ok = chunk_take(ch, chunk, arena, &event.taken, err);
         chart_unlock(chart, &subject.p);
         if (!ok) {
             return err_wrap(err, "chunk");
@@ -129,7 +125,6 @@ bool pull_take(struct channel *ch, const struct lane_chunk *chunk, struct arena 
     } else if (err->code != ERR_NOT_FOUND) {
         return false;
     }
-    event.taken.disclosure = row.disclosure;
     return channel_tell(ch, &event, arena, err);
 }
 

@@ -420,6 +420,21 @@ static bool contribution_again(struct outgoing_batch *b, const struct numbered *
            err_raise(err, ERR_DENIED, "its parent is under another disclosure now");
 }
 
+/* In the ledger it counts as held under no generation: to be disclosed anew, and ordered back if it must not be. */
+static bool ledger_stale(struct outgoing_batch *b, const struct numbered *row, struct err *err)
+{
+    struct ledger_row ledger;
+    if (!chart_ledger_get(chart_of(b), &row->subject, &row->document, &row->statement, &b->ch->peer->facility, &ledger,
+                          err)) {
+        return err->code == ERR_NOT_FOUND;
+    }
+    if (ledger.n != row->place.n || ledger.state > LEDGER_SENT) {
+        return true;
+    }
+    ledger.generation = (struct generation){0};
+    return chart_ledger_put(chart_of(b), b->txn, &ledger, err);
+}
+
 /* The number stays, its content does not go; if it is permitted again it gets a number of its own. */
 static bool withdraw(struct outgoing_batch *b, struct numbered *row, struct err *err)
 {
@@ -429,6 +444,9 @@ static bool withdraw(struct outgoing_batch *b, struct numbered *row, struct err 
                                     .objects = &row->statement, .objects_len = 1, .disclosure = &row->disclosure,
                                     .counterpart = &b->ch->peer->facility};
     bool requeue = carries_version(row->kind);
+    if (row->kind == ITEM_VERSION && !ledger_stale(b, row, err)) {
+        return false;
+    }
     row->kind = 0;
     return log_txn_add(b->txn, &entry, err) && numbered_put(b->ch, b->txn, row, err) &&
            (!requeue || chart_outbox_put(chart_of(b), b->txn, &b->ch->peer->facility, &owed, err));

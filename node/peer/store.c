@@ -161,6 +161,17 @@ static void want(struct run *run, const struct batch_item *item, const struct id
         .content = *content};
 }
 
+/* What is retracted is not pulled any further: the origin would not give it. */
+static void want_no_more(struct run *run, const Chartmesh__V1__Version *version)
+{
+    for (size_t i = 0; i < version->n_parents; i++) {
+        struct hash parent;
+        if (hash_from(bytes_pb(version->parents[i]), &parent)) {
+            want_delete(run->ch, run->txn, &parent);
+        }
+    }
+}
+
 static bool version_new(struct run *run, const struct batch_item *item, const struct id *document, struct err *err)
 {
     struct chart_content content;
@@ -170,6 +181,9 @@ static bool version_new(struct run *run, const struct batch_item *item, const st
         !chart_version_add(chart_of(run), run->txn, &item->statement, &content, complete ? VERSION_COMPLETE : 0,
                            err)) {
         return false;
+    }
+    if (AS(Version, &item->statement)->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR) {
+        want_no_more(run, AS(Version, &item->statement));
     }
     if (!complete) {
         want(run, item, document, &content.id);

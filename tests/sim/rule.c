@@ -354,10 +354,16 @@ static void rule_document_arrived(struct sim_node *origin, struct sim_node *hold
                        !copy ? "not there" : !copy->complete ? "incomplete" : "pending");
         }
     }
-    /* I8: who holds any of a retracted document holds the retraction. */
+    /* I8: who holds what was retracted holds the retraction. */
     for (size_t i = 0; i < count; i++) {
+        bool holds = false;
+        for (size_t k = 0; k < ours[i].message->n_parents; k++) {
+            struct hash parent;
+            holds = holds || (hash_from(bytes_pb(ours[i].message->parents[k]), &parent) &&
+                              find(theirs, their_count, &parent));
+        }
         bool retraction = ours[i].message->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
-        if (retraction && their_count > 0 && !find(theirs, their_count, &ours[i].id)) {
+        if (retraction && holds && !find(theirs, their_count, &ours[i].id)) {
             sim_broken(origin->sim, "I8", "%zu holds what %zu retracted and does not know", holder->number,
                        origin->number);
         }

@@ -170,6 +170,27 @@ static bool all_idle(struct sim *sim)
     return idle;
 }
 
+static void tell_unquiet(struct sim *sim)
+{
+    for (size_t i = 0; i < SIM_NODES; i++) {
+        AUTO_ARENA(arena, 1 << 20);
+        struct err err;
+        struct peer_status *status;
+        size_t count;
+        sim_must(sim, peers_status(sim->nodes[i].peers, &arena, &status, &count, &err));
+        for (size_t p = 0; p < count; p++) {
+            const struct lane_status *both[] = {&status[p].control, &status[p].bulk};
+            for (size_t l = 0; l < 2; l++) {
+                sim_say(sim, "%zu: to %02x lane %zu: state %d, numbered %ju, sent %ju, acked %ju, stored %ju, %zu pulls, "
+                        "owed %ju; %s", i, status[p].facility.bytes[1] - 1, l, both[l]->state,
+                        (uintmax_t)both[l]->numbered, (uintmax_t)both[l]->sent, (uintmax_t)both[l]->acked,
+                        (uintmax_t)both[l]->stored, both[l]->pulls,
+                        (uintmax_t)(l ? status[p].outbox_bulk : status[p].outbox_control), both[l]->last);
+            }
+        }
+    }
+}
+
 /* Everybody comes back, nothing goes wrong any more: the network has until then to make good on everything. */
 static void become_quiet(struct sim *sim)
 {
@@ -191,6 +212,7 @@ static void become_quiet(struct sim *sim)
         calm = all_idle(sim) ? calm + 1 : 0;
     }
     if (calm < 3) {
+        tell_unquiet(sim);
         sim_broken(sim, "LIVENESS", "still not quiet after %d s", QUIET_MAX * QUIET_MS / 1000);
     }
 }
@@ -241,7 +263,7 @@ static bool option(const char *arg, const char *name, uint64_t *out)
 
 int main(int argc, char **argv)
 {
-    struct plan plan = {.from = 1, .count = 300, .steps = STEPS};
+    struct plan plan = {.from = 1, .count = 600, .steps = STEPS};
     static struct sim total;
     uint64_t seed;
     for (int i = 1; i < argc; i++) {
