@@ -13,7 +13,7 @@
  *   'a' P(or 0) u16be year -> u32be epoch || AK wrapped by KEK_epoch
  *   'f' u8 which       -> u32be epoch || facility key wrapped by KEK_epoch
  * The keyring: nonce || GCM(root, aad "chartmesh keyring v1\n", u32be epoch || KEK), one epoch until they roll. */
-enum { ROW_MAX = 1 + ID_LEN + ID_LEN, EPOCH_FIRST = 1, AUDIT_CACHE = 256 };
+enum { ROW_MAX = 1 + ID_LEN + ID_LEN, EPOCH_FIRST = 1, AUDIT_CACHE = 256, AUDIT_DRAWN = 512 };
 #define KEYRING_AAD BYTES_LIT("chartmesh keyring v1\n")
 
 struct audit_slot {
@@ -25,13 +25,16 @@ struct audit_slot {
 /* What must not reach a core dump or the swap. */
 struct secrets {
     struct hash kek, facility[FACILITY_KEY_MARKER + 1];
-    struct audit_slot audit[AUDIT_CACHE];
+    struct audit_slot audit[AUDIT_CACHE];        /* the last ones used, by P: all of them durable */
+    struct audit_slot drawn[AUDIT_DRAWN];        /* whose rows are in batches that may not be committed yet */
+    size_t drawn_len;
 };
 
 struct keys {
     struct store *store;
     struct signing_key *statement, *checkpoint, *witness;
     uint32_t epoch;
+    struct world_lock *lock;             /* of the audit keys in memory */
     struct secrets *secrets;
 };
 
@@ -192,14 +195,15 @@ static bool facility_keys_open(struct keys *keys, struct err *err)
     return store_batch_rows(rows) == 0 || store_commit(keys->store, rows, err);
 }
 
-bool keys_open(struct store *store, const struct keys_secrets *secrets, const struct keyring_port *port,
-               struct keys **out, struct err *err)
+bool keys_open(struct store *store, struct world *world, const struct keys_secrets *secrets,
+               const struct keyring_port *port, struct keys **out, struct err *err)
 {
     struct keys *keys = calloc(1, sizeof *keys);
     if (!keys) {
         return err_raise(err, ERR_TOO_MUCH, "keys: no memory");
     }
     keys->store = store;
+    keys->lock = world_lock_new(world);
     keys->secrets = secret_new(sizeof *keys->secrets);
     if (!signing_key_new(&secrets->statement, &keys->statement, err) ||
         !signing_key_new(&secrets->checkpoint, &keys->checkpoint, err) ||
@@ -217,6 +221,7 @@ void keys_close(struct keys *keys)
     if (!keys) {
         return;
     }
+    world_lock_free(keys->lock);
     signing_key_free(keys->statement);
     signing_key_free(keys->checkpoint);
     signing_key_free(keys->witness);
@@ -284,21 +289,31 @@ bool keys_dek_new(struct keys *keys, const struct id *p, const struct id *conten
     return true;
 }
 
+/* Both rows of one moment: a purge may come between, and readers hold no lock. */
+static bool dek_rows(struct keys *keys, const struct id *p, const struct id *content, struct hash *pk,
+                     uint8_t wrapped[WRAPPED_LEN], struct err *err)
+{
+    enum { TRIES = 8 };
+    struct row_key row = row_dek(p, content);
+    uint32_t wrapped_by = 0, generation = 0;
+    for (int i = 0; i < TRIES; i++) {
+        if (!get_wrapped(keys->store, &row, &wrapped_by, 1, wrapped, err) ||
+            !patient_key(keys, p, pk, &generation, err)) {
+            return false;
+        }
+        if (wrapped_by == generation) {
+            return true;
+        }
+    }
+    return err_raise(err, ERR_CORRUPT, "keys: a content key of generation %u, the patient's is %u", wrapped_by,
+                     generation);
+}
+
 bool keys_dek(struct keys *keys, const struct id *p, const struct id *content, struct hash *dek, struct err *err)
 {
     AUTO_WIPE_HASH(pk);
-    struct row_key row = row_dek(p, content);
     uint8_t wrapped[WRAPPED_LEN];
-    uint32_t wrapped_by, generation;
-    if (!get_wrapped(keys->store, &row, &wrapped_by, 1, wrapped, err) ||
-        !patient_key(keys, p, &pk, &generation, err)) {
-        return false;
-    }
-    if (wrapped_by != generation) {
-        return err_raise(err, ERR_CORRUPT, "keys: a content key of generation %u, the patient's is %u", wrapped_by,
-                         generation);
-    }
-    return key_unwrap(&pk, BYTES(wrapped, WRAPPED_LEN), dek, err);
+    return dek_rows(keys, p, content, &pk, wrapped, err) && key_unwrap(&pk, BYTES(wrapped, WRAPPED_LEN), dek, err);
 }
 
 bool keys_purge(struct keys *keys, const struct id *p, const struct id *keep, size_t count, struct store_batch *rows,
@@ -343,10 +358,74 @@ bool keys_purge(struct keys *keys, const struct id *p, const struct id *keep, si
 
 /* ---- Audit keys --------------------------------------------------------------------------------------------- */
 
-/* Audit keys are asked for with every entry, by the committer: the last ones are remembered, by P. */
-static struct audit_slot *audit_slot(struct keys *keys, const struct id *p)
+static bool slot_is(const struct audit_slot *slot, const struct id *p, unsigned year)
 {
-    return &keys->secrets->audit[p->bytes[0] % AUDIT_CACHE];
+    return slot->year == year && id_equal(&slot->p, p);
+}
+
+static bool audit_stored(const struct keys *keys, const struct id *p, unsigned year, struct hash *ak, struct err *err)
+{
+    struct row_key row = row_audit(p, year);
+    uint8_t wrapped[WRAPPED_LEN];
+    uint32_t epoch;
+    return get_wrapped(keys->store, &row, &epoch, 1, wrapped, err) &&
+           (unwrap_epoch(keys, epoch, wrapped, ak, err) || err_wrap(err, "audit key of %u", year));
+}
+
+static void audit_put(const struct keys *keys, const struct audit_slot *slot, struct store_batch *rows)
+{
+    struct row_key row = row_audit(&slot->p, slot->year);
+    put_wrapped(rows, &row, &keys->epoch, 1, &keys->secrets->kek, &slot->ak);
+}
+
+/* Forgets drawn keys that a commit has made durable since. */
+static bool drawn_sweep(struct keys *keys, struct err *err)
+{
+    struct secrets *s = keys->secrets;
+    size_t kept = 0;
+    for (size_t i = 0; i < s->drawn_len; i++) {
+        AUTO_WIPE_HASH(ak);
+        bool durable = audit_stored(keys, &s->drawn[i].p, s->drawn[i].year, &ak, err);
+        if (!durable && err->code != ERR_NOT_FOUND) {
+            return false;
+        }
+        if (!durable) {
+            s->drawn[kept++] = s->drawn[i];
+        }
+    }
+    s->drawn_len = kept;
+    return true;
+}
+
+/* A key that is not in the store yet: the one drawn for it before, or a new one. Its row goes into `rows` each time, so that
+ * it is durable with whatever is first sealed by it, and a transaction that is given up does no harm. */
+static bool audit_drawn(struct keys *keys, const struct id *p, unsigned year, struct store_batch *rows, struct hash *ak,
+                        struct err *err)
+{
+    struct secrets *s = keys->secrets;
+    for (size_t i = 0; i < s->drawn_len; i++) {
+        if (slot_is(&s->drawn[i], p, year)) {
+            audit_put(keys, &s->drawn[i], rows);
+            *ak = s->drawn[i].ak;
+            return true;
+        }
+    }
+    if (s->drawn_len == COUNT(s->drawn) && !drawn_sweep(keys, err)) {
+        return false;
+    }
+    struct audit_slot fresh = {.p = *p, .year = year, .ak = random_hash()};
+    *ak = fresh.ak;
+    bool full = s->drawn_len == COUNT(s->drawn), ok = true;
+    if (full) {
+        AUTO_STORE_BATCH alone = store_batch_new();
+        audit_put(keys, &fresh, alone);
+        ok = store_commit(keys->store, alone, err);
+    } else {
+        audit_put(keys, &fresh, rows);
+        s->drawn[s->drawn_len++] = fresh;
+    }
+    secret_wipe(&fresh, sizeof fresh);
+    return ok;
 }
 
 bool keys_audit(struct keys *keys, const struct id *p, unsigned year, struct store_batch *rows, struct hash *ak,
@@ -354,26 +433,18 @@ bool keys_audit(struct keys *keys, const struct id *p, unsigned year, struct sto
 {
     static const struct id facility = {0};
     p = p ? p : &facility;
-    struct audit_slot *slot = audit_slot(keys, p);
-    if (rows && slot->year == year && id_equal(&slot->p, p)) {
+    if (!rows) {
+        return audit_stored(keys, p, year, ak, err);
+    }
+    AUTO_LOCKED(locked, keys->lock);
+    struct audit_slot *slot = &keys->secrets->audit[p->bytes[0] % AUDIT_CACHE];
+    if (slot_is(slot, p, year)) {
         *ak = slot->ak;
         return true;
     }
-    struct row_key row = row_audit(p, year);
-    uint8_t wrapped[WRAPPED_LEN];
-    uint32_t epoch = keys->epoch;
-    if (get_wrapped(keys->store, &row, &epoch, 1, wrapped, err)) {
-        if (!unwrap_epoch(keys, epoch, wrapped, ak, err)) {
-            return err_wrap(err, "audit key of %u", year);
-        }
-    } else if (err->code == ERR_NOT_FOUND && rows) {
-        *ak = random_hash();
-        put_wrapped(rows, &row, &epoch, 1, &keys->secrets->kek, ak);
-    } else {
-        return false;
+    if (!audit_stored(keys, p, year, ak, err)) {
+        return err->code == ERR_NOT_FOUND && audit_drawn(keys, p, year, rows, ak, err);
     }
-    if (rows) {
-        *slot = (struct audit_slot){.p = *p, .year = year, .ak = *ak};
-    }
+    *slot = (struct audit_slot){.p = *p, .year = year, .ak = *ak};
     return true;
 }

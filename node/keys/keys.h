@@ -12,6 +12,7 @@
 #pragma once
 
 #include "node/store/store.h"
+#include "node/world/world.h"
 #include "proto/crypto/seal.h"
 #include "proto/crypto/sign.h"
 
@@ -33,8 +34,8 @@ struct keyring_port {
 /* keys_open opens the keyring (draws it if there is none and the store has no wrapped keys) and the facility keys
  * (their rows are committed here at the first start). ERR_CORRUPT: the root key does not open the keyring, or the
  * keyring does not open the rows, or the keyring is missing for a store that has rows. */
-NODISCARD bool keys_open(struct store *store, const struct keys_secrets *secrets, const struct keyring_port *port,
-                         struct keys **out, struct err *err);
+NODISCARD bool keys_open(struct store *store, struct world *world, const struct keys_secrets *secrets,
+                         const struct keyring_port *port, struct keys **out, struct err *err);
 void keys_close(struct keys *keys);
 
 /* keys_read_files reads the secrets that `chartmesh node init` wrote: files of 64 hex digits and a LF, `root_file`
@@ -66,8 +67,8 @@ NODISCARD bool keys_dek_new(struct keys *keys, const struct id *p, const struct 
 NODISCARD bool keys_dek(struct keys *keys, const struct id *p, const struct id *content, struct hash *dek,
                         struct err *err);
 
-/* keys_audit finds the audit key of P (NULL: the facility's own) and a UTC year; when there is none yet it draws one
- * into `rows` (NULL rows: ERR_NOT_FOUND). A key drawn is remembered, so `rows` must be committed or the process ends. */
+/* keys_audit finds the audit key of P (NULL: the facility's own) and a UTC year. When the store has none yet it draws one
+ * and puts its row into `rows` (NULL: ERR_NOT_FOUND); everyone who asks before a commit gets that one, and its row. */
 NODISCARD bool keys_audit(struct keys *keys, const struct id *p, unsigned year, struct store_batch *rows,
                           struct hash *ak, struct err *err);
 

@@ -2,6 +2,7 @@
 #include "node/store/store_mem.h"
 #include "proto/crypto/random.h"
 #include "tests/lib/test.h"
+#include "tests/lib/world_sim.h"
 
 /* A keyring in memory. */
 struct ring { uint8_t bytes[256]; size_t len; };
@@ -23,6 +24,8 @@ static bool ring_save(void *context, struct bytes keyring, struct err *err)
 }
 
 struct fixture {
+    struct world_sim *sim;
+    struct world *world;
     struct store_disk *disk;
     struct store *store;
     struct ring ring;
@@ -36,13 +39,14 @@ static int setup(void **state)
 {
     static struct fixture f;
     struct err err;
-    f = (struct fixture){.disk = store_disk_new()};
+    f = (struct fixture){.disk = store_disk_new(), .sim = world_sim_new(3)};
+    f.world = world_sim_world(f.sim, 0);
     f.port = (struct keyring_port){ring_load, ring_save, &f.ring};
     f.secrets = (struct keys_secrets){random_hash(), random_hash(), random_hash(), random_hash(), random_hash()};
     f.p = random_id();
     f.content = random_id();
     assert_ok(store_open(&(struct store_options){.disk = f.disk}, &f.store, &err));
-    assert_ok(keys_open(f.store, &f.secrets, &f.port, &f.keys, &err));
+    assert_ok(keys_open(f.store, f.world, &f.secrets, &f.port, &f.keys, &err));
     *state = &f;
     return 0;
 }
@@ -53,6 +57,8 @@ static int teardown(void **state)
     keys_close(f->keys);
     store_close(f->store);
     store_disk_free(f->disk);
+    world_close(f->world);
+    world_sim_free(f->sim);
     return 0;
 }
 
@@ -60,7 +66,7 @@ static void reopen(struct fixture *f)
 {
     struct err err;
     keys_close(f->keys);
-    assert_ok(keys_open(f->store, &f->secrets, &f->port, &f->keys, &err));
+    assert_ok(keys_open(f->store, f->world, &f->secrets, &f->port, &f->keys, &err));
 }
 
 static struct hash new_dek(struct fixture *f, const struct id *content)
@@ -91,7 +97,7 @@ static void test_keys__another_root_key_opens_nothing(void **state)
     struct keys *other;
     struct keys_secrets secrets = f->secrets;
     secrets.root.bytes[0] ^= 1;
-    assert_err(ERR_CORRUPT, keys_open(f->store, &secrets, &f->port, &other, &err));
+    assert_err(ERR_CORRUPT, keys_open(f->store, f->world, &secrets, &f->port, &other, &err));
 }
 
 static void test_keys__a_lost_keyring_is_never_drawn_again_over_old_rows(void **state)
@@ -100,7 +106,7 @@ static void test_keys__a_lost_keyring_is_never_drawn_again_over_old_rows(void **
     struct err err;
     struct keys *other;
     f->ring.len = 0;
-    assert_err(ERR_CORRUPT, keys_open(f->store, &f->secrets, &f->port, &other, &err));
+    assert_err(ERR_CORRUPT, keys_open(f->store, f->world, &f->secrets, &f->port, &other, &err));
 }
 
 static void test_keys__a_purge_keeps_what_it_was_told_to_keep_and_nothing_else(void **state)
@@ -159,6 +165,64 @@ static void test_keys__an_audit_key_is_one_per_patient_and_year(void **state)
     assert_err(ERR_NOT_FOUND, keys_audit(f->keys, NULL, 2026, NULL, &c, &err));
 }
 
+static void check_audit(struct fixture *f, const struct id *p, const struct hash *expected)
+{
+    struct err err;
+    struct hash stored;
+    assert_ok(keys_audit(f->keys, p, 2026, NULL, &stored, &err));
+    assert_bytes_equal(BYTES_OF(*expected), BYTES_OF(stored));
+}
+
+/* New patients whose names fall together, in turns, within one batch. */
+static void test_keys__an_audit_key_drawn_is_the_one_that_becomes_durable(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct id other = f->p;
+    struct hash a, b, again;
+    AUTO_STORE_BATCH rows = store_batch_new();
+    other.bytes[15] ^= 1;
+    assert_ok(keys_audit(f->keys, &f->p, 2026, rows, &a, &err));
+    assert_ok(keys_audit(f->keys, &other, 2026, rows, &b, &err));
+    assert_ok(keys_audit(f->keys, &f->p, 2026, rows, &again, &err));
+    assert_bytes_equal(BYTES_OF(a), BYTES_OF(again));
+    assert_ok(store_commit(f->store, rows, &err));
+    check_audit(f, &f->p, &a);
+    check_audit(f, &other, &b);
+}
+
+static void test_keys__an_audit_key_whose_batch_is_given_up_is_durable_with_the_next(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct hash a, again;
+    AUTO_STORE_BATCH given_up = store_batch_new();
+    AUTO_STORE_BATCH rows = store_batch_new();
+    assert_ok(keys_audit(f->keys, &f->p, 2026, given_up, &a, &err));
+    assert_ok(keys_audit(f->keys, &f->p, 2026, rows, &again, &err));
+    assert_bytes_equal(BYTES_OF(a), BYTES_OF(again));
+    assert_ok(store_commit(f->store, rows, &err));
+    check_audit(f, &f->p, &a);
+}
+
+static void test_keys__any_number_of_audit_keys_may_be_drawn_before_a_commit(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    static struct hash keys[1200];
+    struct id p = f->p;
+    AUTO_STORE_BATCH rows = store_batch_new();
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        put_u32be(p.bytes + 12, (uint32_t)i);
+        assert_ok(keys_audit(f->keys, &p, 2026, rows, &keys[i], &err));
+    }
+    assert_ok(store_commit(f->store, rows, &err));
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        put_u32be(p.bytes + 12, (uint32_t)i);
+        check_audit(f, &p, &keys[i]);
+    }
+}
+
 #define WITH_KEYS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -170,6 +234,9 @@ int main(void)
         WITH_KEYS(test_keys__a_purge_keeps_what_it_was_told_to_keep_and_nothing_else),
         WITH_KEYS(test_keys__I32_a_purged_content_key_put_back_opens_nothing),
         WITH_KEYS(test_keys__an_audit_key_is_one_per_patient_and_year),
+        WITH_KEYS(test_keys__an_audit_key_drawn_is_the_one_that_becomes_durable),
+        WITH_KEYS(test_keys__an_audit_key_whose_batch_is_given_up_is_durable_with_the_next),
+        WITH_KEYS(test_keys__any_number_of_audit_keys_may_be_drawn_before_a_commit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

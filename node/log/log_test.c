@@ -50,7 +50,7 @@ static bool open_log(struct fixture *f, struct err *err)
     if (!store_open(&options, &f->store, err)) {
         return false;
     }
-    if (!keys_open(f->store, &f->secrets, &ring, &f->keys, err)) {
+    if (!keys_open(f->store, f->world, &f->secrets, &ring, &f->keys, err)) {
         return false;
     }
     const struct log_options log = {

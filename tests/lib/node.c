@@ -53,7 +53,7 @@ void node_open(struct node *node)
     const struct store_options store = {.disk = node->disk};
     node->world = world_sim_world(node->sim, 0);
     assert_ok(store_open(&store, &node->store, &err));
-    assert_ok(keys_open(node->store, &secrets, &ring, &node->keys, &err));
+    assert_ok(keys_open(node->store, node->world, &secrets, &ring, &node->keys, &err));
     const struct log_options log = {.store = node->store, .keys = node->keys, .world = node->world,
                                     .anchor = {file_load, file_save, &node->anchor},
                                     .network = node->federation->network, .facility = m->id, .domain = m->domain};

@@ -81,7 +81,7 @@ static void open_log(struct sim_node *node, const struct federation_member *m)
                                          .sealing = m->sealing_secret};
     const struct keyring_port ring = {ring_load, ring_save, node};
     sim_must(node->sim, store_open(&(struct store_options){.disk = node->disk}, &node->store, &err));
-    sim_must(node->sim, keys_open(node->store, &secrets, &ring, &node->keys, &err));
+    sim_must(node->sim, keys_open(node->store, node->world, &secrets, &ring, &node->keys, &err));
     const struct log_options options = {.store = node->store, .keys = node->keys, .world = node->world,
                                         .anchor = {anchor_load, anchor_save, node}, .network = node->sim->f->network,
                                         .facility = m->id, .domain = m->domain};
