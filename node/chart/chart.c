@@ -294,14 +294,13 @@ int generation_compare(struct generation a, struct generation b)
 
 /* ---- Other statements ---------------------------------------------------------------------------------------- */
 
-
 bool chart_statement_put(struct chart *chart, struct log_txn *txn, const struct subject *subject,
                          const struct statement *statement, struct err *err)
 {
     AUTO_ARENA(arena, ROW_ARENA);
     AUTO_WIPE_HASH(ak);
     struct bytes sealed;
-    unsigned year = 1970 + (unsigned)(hlc_ms(statement->head->hlc) / 31556952000u);
+    unsigned year = year_of_hlc(statement->head->hlc);
     if (!keys_audit(chart->keys, &subject->p, year, log_txn_rows(txn), &ak, err) ||
         !statement_row_seal(&ak, &statement->id, statement->envelope, &arena, &sealed, err)) {
         return err_wrap(err, "statement row");

@@ -176,14 +176,10 @@ static bool purge_version(struct purge *p, const struct chart_version *v, struct
 {
     struct store_batch *rows = log_txn_rows(p->txn);
     struct chart_row header = ROW(BYTES_OF(p->subject->p), BYTES_OF(v->document), LETTER("v"), BYTES_OF(v->id));
-    struct chart_row meta = ROW(BYTES_OF(p->subject->p), BYTES_OF(v->document), LETTER("m"), BYTES_OF(v->content));
     struct chart_row index = ROW(LETTER("v"), BYTES_OF(v->id)), disclosures = ROW(LETTER("D"), BYTES_OF(v->id));
-    struct chart_row chunks = ROW(BYTES_OF(v->content));
     store_delete(rows, FAMILY_RECORD, chart_row_view(&header));
-    store_delete(rows, FAMILY_RECORD, chart_row_view(&meta));
     store_delete(rows, FAMILY_INDEX, chart_row_view(&index));
     if (!chart_each(p->chart, FAMILY_STREAM, chart_row_view(&disclosures), BYTES_NONE, delete_row, p->txn, err) ||
-        !chart_each(p->chart, FAMILY_CHUNK, chart_row_view(&chunks), BYTES_NONE, delete_chunk, p->txn, err) ||
         !list_room(p->arena, (void **)&p->purged, p->purged_count, &p->purged_capacity, sizeof *p->purged, err)) {
         return false;
     }
@@ -191,12 +187,28 @@ static bool purge_version(struct purge *p, const struct chart_version *v, struct
     return true;
 }
 
-static bool keep_content(struct purge *p, const struct id *content, struct err *err)
+static bool purge_content(struct purge *p, const struct chart_version *v, struct err *err)
+{
+    struct chart_row meta = ROW(BYTES_OF(p->subject->p), BYTES_OF(v->document), LETTER("m"), BYTES_OF(v->content));
+    struct chart_row chunks = ROW(BYTES_OF(v->content));
+    store_delete(log_txn_rows(p->txn), FAMILY_RECORD, chart_row_view(&meta));
+    return chart_each(p->chart, FAMILY_CHUNK, chart_row_view(&chunks), BYTES_NONE, delete_chunk, p->txn, err);
+}
+
+static bool is_kept(const struct purge *p, const struct id *content)
 {
     for (size_t i = 0; i < p->keep_count; i++) {
         if (id_equal(&p->keep[i], content)) {
             return true;
         }
+    }
+    return false;
+}
+
+static bool keep_content(struct purge *p, const struct id *content, struct err *err)
+{
+    if (is_kept(p, content)) {
+        return true;
     }
     if (!list_room(p->arena, (void **)&p->keep, p->keep_count, &p->keep_capacity, sizeof *p->keep, err)) {
         return false;
@@ -222,22 +234,31 @@ static bool goes(struct chart *chart, const struct chart_version *v, struct gene
     return true;
 }
 
+/* What goes of a document's versions is marked first: a RELABEL or ENTERED_IN_ERROR that stays keeps the content that it
+ * shares with one that goes. */
 static bool purge_document(struct purge *p, const struct id *document, bool ordered, struct err *err)
 {
     struct chart_version *versions;
     size_t count, gone = 0;
+    void *memory;
     if (!chart_document(p->chart, p->subject, document, p->arena, &versions, &count, err)) {
         return err->code == ERR_NOT_FOUND;
     }
+    if (!arena_array(p->arena, count, sizeof(bool), &memory, err)) {
+        return false;
+    }
+    bool *out = memory;
     for (size_t i = 0; i < count; i++) {
-        bool out = false;
-        if (ordered && !goes(p->chart, &versions[i], p->to, p->arena, &out, err)) {
+        if ((ordered && !goes(p->chart, &versions[i], p->to, p->arena, &out[i], err)) ||
+            !(out[i] ? purge_version(p, &versions[i], err) : keep_content(p, &versions[i].content, err))) {
             return false;
         }
-        if (!(out ? purge_version(p, &versions[i], err) : keep_content(p, &versions[i].content, err))) {
+        gone += out[i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (out[i] && !is_kept(p, &versions[i].content) && !purge_content(p, &versions[i], err)) {
             return false;
         }
-        gone += out;
     }
     p->documents_gone += gone == count;
     p->documents_kept += gone != count;

@@ -16,7 +16,7 @@
  *                 'F' P doc|zeros         fence
  *                 'D' version disclosure  a copy's disclosures: incarnation, generation
  *                 'C' P order             cases
- * FAMILY_STATEMENT 's' id                 P, u16be year, sealed envelope (P zero: the envelope itself)
+ * FAMILY_STATEMENT 's' id                 P, u32be year, sealed envelope
  *                 't' id                  trust statements that came after the trust file */
 #pragma once
 

@@ -90,22 +90,19 @@ static bool is_parent(const struct chart_version *child, const struct hash *id)
     return false;
 }
 
-/* Parents first; among the free, by clock, then id. Quadratic in a document's few versions. */
-static void sort_causally(struct chart_version *items, size_t count)
+static bool earlier(const struct chart_version *a, const struct chart_version *b)
+{
+    uint64_t x = a->message->head->hlc, y = b->message->head->hlc;
+    return x != y ? x < y : bytes_compare(BYTES_OF(a->id), BYTES_OF(b->id)) < 0;
+}
+
+/* Parents first; among the free, by clock, then id. waiting[i] counts the parents of items[i] not yet placed. */
+static void place_causally(struct chart_version *items, size_t *waiting, size_t count)
 {
     for (size_t placed = 0; placed < count; placed++) {
         size_t best = count;
         for (size_t i = placed; i < count; i++) {
-            bool free_now = true;
-            for (size_t j = placed; j < count && free_now; j++) {
-                free_now = j == i || !is_parent(&items[i], &items[j].id);
-            }
-            if (!free_now) {
-                continue;
-            }
-            if (best == count || items[i].message->head->hlc < items[best].message->head->hlc ||
-                (items[i].message->head->hlc == items[best].message->head->hlc &&
-                 bytes_compare(BYTES_OF(items[i].id), BYTES_OF(items[best].id)) < 0)) {
+            if (waiting[i] == 0 && (best == count || earlier(&items[i], &items[best]))) {
                 best = i;
             }
         }
@@ -113,9 +110,29 @@ static void sort_causally(struct chart_version *items, size_t count)
             return;                                           /* a cycle cannot be: ids are hashes */
         }
         struct chart_version chosen = items[best];
-        memmove(&items[placed + 1], &items[placed], (best - placed) * sizeof *items);
+        items[best] = items[placed];
+        waiting[best] = waiting[placed];
         items[placed] = chosen;
+        for (size_t i = placed + 1; i < count; i++) {
+            waiting[i] -= is_parent(&items[i], &chosen.id);
+        }
     }
+}
+
+static bool sort_causally(struct version_list *list, struct err *err)
+{
+    void *memory;
+    if (!arena_array(list->arena, list->count, sizeof(size_t), &memory, err)) {
+        return false;
+    }
+    size_t *waiting = memory;
+    for (size_t i = 0; i < list->count; i++) {
+        for (size_t j = 0; j < list->count; j++) {
+            waiting[i] += is_parent(&list->items[i], &list->items[j].id);
+        }
+    }
+    place_causally(list->items, waiting, list->count);
+    return true;
 }
 
 static bool repeats_content(const Chartmesh__V1__Version *version)
@@ -175,8 +192,7 @@ bool chart_document(struct chart *chart, const struct subject *subject, const st
     if (list.count == 0) {
         return err_raise(err, ERR_NOT_FOUND, "document: not here");
     }
-    sort_causally(list.items, list.count);
-    if (!mark_versions(chart, &list, err)) {
+    if (!sort_causally(&list, err) || !mark_versions(chart, &list, err)) {
         return false;
     }
     *out = list.items;

@@ -28,6 +28,9 @@ struct subject {
 };
 struct subject subject_make(const struct id *facility, const struct id *patient);
 
+/* year_of_hlc: the UTC year of a clock value, which chooses the audit key (formats 8). */
+unsigned year_of_hlc(uint64_t hlc);
+
 /* Who did it: enrolled in this log at first sight by an ENROL entry of its own. */
 struct log_who {
     const char *principal;       /* SPIFFE id */

@@ -99,7 +99,6 @@ NODISCARD bool log_unseal(struct log *log, const struct row *row, struct bytes s
 
 struct merkle_source log_source(struct log *log);
 struct row row_who(struct log *log, const struct log_who *who);
-unsigned year_of_hlc(uint64_t hlc);
 struct hash leaf_hash(const struct hash *commitment);                      /* of the tree's leaf */
 
 /* committer.c: writes what is queued, plus a MAP entry when one is due or wanted. The lock is held on entry and exit. */
