@@ -158,6 +158,7 @@ bool chart_open(const struct chart_options *options, struct chart **out, struct 
     chart->trust_lock = world_lock_new(chart->world);
     for (size_t i = 0; i < CHART_LOCKS; i++) {
         chart->locks[i] = world_lock_new(chart->world);
+        chart->request_locks[i] = world_lock_new(chart->world);
     }
     if (!open_trust(chart, options, err)) {
         chart_close(chart);
@@ -176,6 +177,7 @@ void chart_close(struct chart *chart)
     world_lock_free(chart->trust_lock);
     for (size_t i = 0; i < CHART_LOCKS; i++) {
         world_lock_free(chart->locks[i]);
+        world_lock_free(chart->request_locks[i]);
     }
     free(chart);
 }
@@ -229,8 +231,8 @@ static Chartmesh__V1__EntryKind trust_entry_kind(enum statement_kind kind)
     }
 }
 
-bool chart_trust_add(struct chart *chart, struct log_txn *txn, const struct bytes *envelopes, size_t count,
-                     struct err *err)
+static bool add_trust(struct chart *chart, struct log_txn *txn, const struct log_who *who,
+                      const struct bytes *envelopes, size_t count, struct err *err)
 {
     AUTO_ARENA(arena, TRUST_ARENA);
     AUTO_LOCKED(locked, chart->trust_lock);
@@ -261,11 +263,64 @@ bool chart_trust_add(struct chart *chart, struct log_txn *txn, const struct byte
         struct chart_row row = ROW(LETTER("t"), BYTES_OF(statement.id));
         store_put(log_txn_rows(txn), FAMILY_STATEMENT, chart_row_view(&row), envelopes[i]);
         const struct log_entry entry = {
-            .kind = trust_entry_kind(statement.kind), .objects = &statement.id, .objects_len = 1};
+            .kind = trust_entry_kind(statement.kind), .who = who, .objects = &statement.id, .objects_len = 1};
         if (statement.kind != STATEMENT_EPOCH && !log_txn_add(txn, &entry, err)) {
             return false;
         }
     }
+    return true;
+}
+
+bool chart_trust_add(struct chart *chart, struct log_txn *txn, const struct bytes *envelopes, size_t count,
+                     struct err *err)
+{
+    return add_trust(chart, txn, NULL, envelopes, count, err);
+}
+
+bool chart_trust_grant(struct chart *chart, struct log_txn *txn, const struct log_who *who, struct bytes envelope,
+                       struct err *err)
+{
+    return add_trust(chart, txn, who, &envelope, 1, err);
+}
+
+struct authority_list {
+    struct arena *arena;
+    const char *holder;
+    struct bytes *items;
+    size_t count, capacity;
+};
+
+static bool authority_row(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err)
+{
+    struct authority_list *list = context;
+    struct statement statement;
+    struct bytes envelope;
+    (void)key;
+    (void)stop;
+    if (!arena_copy(list->arena, value, &envelope, err) || !statement_parse(envelope, list->arena, &statement, err)) {
+        return err_wrap(err, "stored authority");
+    }
+    if (statement.kind != STATEMENT_AUTHORITY ||
+        (list->holder &&
+         strcmp(((const Chartmesh__V1__Authority *)(const void *)statement.message)->holder, list->holder) != 0)) {
+        return true;
+    }
+    if (!list_room(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
+        return false;
+    }
+    list->items[list->count++] = envelope;
+    return true;
+}
+
+bool chart_authorities(struct chart *chart, const char *holder, struct arena *arena, struct bytes **out,
+                       size_t *count, struct err *err)
+{
+    struct authority_list list = {.arena = arena, .holder = holder};
+    if (!chart_each(chart, FAMILY_STATEMENT, LETTER("t"), BYTES_NONE, authority_row, &list, err)) {
+        return err_wrap(err, "authorities");
+    }
+    *out = list.items;
+    *count = list.count;
     return true;
 }
 
@@ -277,6 +332,16 @@ void chart_lock(struct chart *chart, const struct id *p)
 void chart_unlock(struct chart *chart, const struct id *p)
 {
     world_lock_give(chart->locks[p->bytes[0] % CHART_LOCKS]);
+}
+
+void chart_request_lock(struct chart *chart, const struct hash *request)
+{
+    world_lock_take(chart->request_locks[request->bytes[0] % CHART_LOCKS]);
+}
+
+void chart_request_unlock(struct chart *chart, const struct hash *request)
+{
+    world_lock_give(chart->request_locks[request->bytes[0] % CHART_LOCKS]);
 }
 
 bool chart_head(struct chart *chart, struct arena *arena, Chartmesh__V1__Head **out, struct err *err)

@@ -49,12 +49,29 @@ void chart_trust_give(struct chart *chart);
 NODISCARD bool chart_trust_add(struct chart *chart, struct log_txn *txn, const struct bytes *envelopes, size_t count,
                                struct err *err);
 
+/* chart_trust_grant is chart_trust_add for one authority that `who` granted: the AUTHORITY entry names them. */
+NODISCARD bool chart_trust_grant(struct chart *chart, struct log_txn *txn, const struct log_who *who,
+                                 struct bytes envelope, struct err *err);
+
+/* chart_authorities lists the authorities that were granted here or came in, by statement id; holder NULL: all. */
+NODISCARD bool chart_authorities(struct chart *chart, const char *holder, struct arena *arena, struct bytes **out,
+                                 size_t *count, struct err *err);
+
 /* chart_lock takes the lock of a patient (striped by P); one at a time per task. */
 void chart_lock(struct chart *chart, const struct id *p);
 void chart_unlock(struct chart *chart, const struct id *p);
 
+/* chart_request_lock takes the lock of a request (an idempotency or import key, hashed): before a patient's lock, never
+ * after; one at a time per task. */
+void chart_request_lock(struct chart *chart, const struct hash *request);
+void chart_request_unlock(struct chart *chart, const struct hash *request);
+
 /* chart_head fills a statement's Head: this network and facility, a fresh clock and nonce. */
 NODISCARD bool chart_head(struct chart *chart, struct arena *arena, Chartmesh__V1__Head **out, struct err *err);
+
+/* The class of a subject's identity document. */
+#define CHART_CLASS_SYSTEM "urn:chartmesh:class"
+#define CHART_CLASS_IDENTITY "patient"
 
 /* ---- Subjects ---------------------------------------------------------------------------------------------- */
 

@@ -34,7 +34,7 @@ struct chart {
     struct id facility, network;
     struct trust *trust;
     struct world_lock *trust_lock;
-    struct world_lock *locks[CHART_LOCKS];
+    struct world_lock *locks[CHART_LOCKS], *request_locks[CHART_LOCKS];
 };
 
 struct chart_row { uint8_t bytes[CHART_ROW_MAX]; size_t len; };

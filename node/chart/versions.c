@@ -462,6 +462,17 @@ static bool message_places(const Chartmesh__V1__Version *message, struct subject
     return true;
 }
 
+/* An incoming subject shows from its first version on; its identity when that comes. */
+static bool incoming_subject(struct chart *chart, struct log_txn *txn, const struct chart_subject *known,
+                             const Chartmesh__V1__Version *version, const struct id *document, struct err *err)
+{
+    bool names = id_is_zero(&known->identity) && strcmp(version->class_->system, CHART_CLASS_SYSTEM) == 0 &&
+                 strcmp(version->class_->code, CHART_CLASS_IDENTITY) == 0;
+    uint64_t since = known->known ? known->since_hlc : world_hlc(chart->world);
+    return (known->known && !names) ||
+           subject_row_put(chart, txn, &known->subject, names ? document : &known->identity, since, err);
+}
+
 bool chart_version_add(struct chart *chart, struct log_txn *txn, const struct statement *statement,
                        const struct chart_content *content, uint8_t flags, struct err *err)
 {
@@ -475,8 +486,7 @@ bool chart_version_add(struct chart *chart, struct log_txn *txn, const struct st
         !chart_subject(chart, &subject, &known, err)) {
         return err_wrap(err, "version row");
     }
-    if (!known.known && !known.own &&
-        !subject_row_put(chart, txn, &subject, &(struct id){0}, world_hlc(chart->world), err)) {
+    if (!known.own && !incoming_subject(chart, txn, &known, (const Chartmesh__V1__Version *)statement->message, &document, err)) {
         return false;
     }
     struct chart_row row = ROW(BYTES_OF(subject.p), BYTES_OF(document), LETTER("v"), BYTES_OF(statement->id));

@@ -51,6 +51,15 @@ NODISCARD bool gate_history(struct gate *gate, const struct caller *caller, cons
                             const struct id *document, size_t from, size_t max, struct arena *arena,
                             Chartmesh__V1__HistoryReply *out, size_t *total, struct err *err);
 
+/* gate_found decides SEARCH of a subject's identity document for a look-up and logs READ or DENIED: *visible false: this
+ * caller is not to learn of the subject. */
+NODISCARD bool gate_found(struct gate *gate, const struct caller *caller, const struct subject *subject,
+                          const struct id *identity, struct arena *arena, bool *visible, uint64_t *index,
+                          struct err *err);
+
+/* gate_absent logs that nothing was found (at a bounded rate) under no subject and raises the answer of what is denied or absent. */
+bool gate_absent(struct gate *gate, const struct caller *caller, const char *what, struct err *err);
+
 /* A download: gate_download decides, logs READ, gives the header; gate_download_next gives pieces (<= 256 KiB) until
  * *piece is empty; gate_download_close logs READ_END with the bytes released (NULL is fine). */
 struct gate_download;

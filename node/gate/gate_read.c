@@ -420,6 +420,33 @@ bool gate_list(struct gate *gate, const struct caller *caller, const Chartmesh__
     return receipt_into(gate, caller, index, arena, &out->receipt, err);
 }
 
+/* ---- Looking up --------------------------------------------------------------------------------------------------- */
+
+bool gate_found(struct gate *gate, const struct caller *caller, const struct subject *subject,
+                const struct id *identity, struct arena *arena, bool *visible, uint64_t *index, struct err *err)
+{
+    struct document_read read;
+    *visible = false;
+    if (!document_load(gate, subject, identity, arena, &read, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < read.count; i++) {
+        if (read.versions[i].head && !document_decide(gate, &read, caller, CONSENT_SEARCH, i, arena, err)) {
+            return false;
+        }
+    }
+    *visible = read.permitted > 0;
+    if (read.permitted) {
+        return document_log(gate, caller, subject, &read, 0, arena, index, err);
+    }
+    return refuse_document(gate, caller, subject, &read, arena, err) || err->code == ERR_NOT_FOUND;
+}
+
+bool gate_absent(struct gate *gate, const struct caller *caller, const char *what, struct err *err)
+{
+    return refuse(gate, caller, NULL, NULL, 0, NULL, what, err);
+}
+
 /* ---- Events -------------------------------------------------------------------------------------------------------- */
 
 static bool event_places(const struct feed_row *row, struct arena *arena, Chartmesh__V1__WatchEvent *out,

@@ -285,6 +285,11 @@ static bool txn_write(struct group *g, struct log_txn *txn, struct err *err)
         row.bytes[row.len++] = (uint8_t)i;
         put(g, FAMILY_LOG, &row, txn->feed[i]);
     }
+    if (txn->mark.len && txn->first != UINT64_MAX) {
+        uint8_t first[8];
+        put_u64be(first, txn->first);
+        store_put(g->rows, txn->mark_family, txn->mark, BYTES(first, sizeof first));
+    }
     g->notify = g->notify || txn->notify;
     return true;
 }

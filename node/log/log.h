@@ -96,6 +96,10 @@ NODISCARD bool log_txn_add(struct log_txn *txn, const struct log_entry *entry, s
  * entry (at most 16 per transaction, in order). Readers: log_feed_next. */
 NODISCARD bool log_txn_feed(struct log_txn *txn, struct bytes value, struct err *err);
 
+/* log_txn_mark asks for one row that says where the transaction stands in the log: at commit the index of its first entry (u64be)
+ * is put under `key` of `family`. At most one per transaction, which must have an entry. */
+NODISCARD bool log_txn_mark(struct log_txn *txn, enum store_family family, struct bytes key, struct err *err);
+
 /* log_txn_notify has the listeners called after this transaction's commit, as feed rows do. */
 void log_txn_notify(struct log_txn *txn);
 

@@ -27,6 +27,9 @@ struct log_txn {
     struct bytes feed[FEED_PARTS_MAX];
     size_t feed_len;
     bool notify;
+    struct bytes mark;           /* a row's key; empty: none */
+    enum store_family mark_family;
+
     /* The committer's, under the log's lock. */
     struct log_txn *next;
     bool done;

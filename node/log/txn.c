@@ -143,6 +143,12 @@ bool log_txn_feed(struct log_txn *txn, struct bytes value, struct err *err)
     return true;
 }
 
+bool log_txn_mark(struct log_txn *txn, enum store_family family, struct bytes key, struct err *err)
+{
+    txn->mark_family = family;
+    return arena_copy(&txn->arena, key, &txn->mark, err);
+}
+
 void log_txn_notify(struct log_txn *txn)
 {
     txn->notify = true;

@@ -53,6 +53,7 @@ struct service_call {
     const char *idempotency_key;         /* "" when none */
     struct arena *arena;                 /* the call's: request, reply and all between */
     const struct service_stream *stream; /* NULL for unary methods */
+    struct hash retry, request;          /* the services' own: names what service_commit keeps the reply under; zero: nothing */
 };
 
 struct service_method {

@@ -1,0 +1,327 @@
+/* Records: documents and their versions. */
+#include "node/service/service_inside.h"
+
+#include "proto/crypto/hash.h"
+
+/* ---- Put ----------------------------------------------------------------------------------------------------------- */
+
+/* An import that brings nothing new is answered, and remembered if the caller asked for that. */
+static bool unchanged(struct write *w, Chartmesh__V1__PutReply *out, struct err *err)
+{
+    struct log_txn *txn = w->txn;
+    w->txn = NULL;
+    if (hash_is_zero(&w->call->retry)) {
+        log_txn_free(txn);
+        return true;
+    }
+    return service_commit(w->call, txn, &out->base, &out->receipt, err);
+}
+
+static bool put_locked(struct write *w, const Chartmesh__V1__PutRequest *request, Chartmesh__V1__PutReply *out,
+                       struct err *err)
+{
+    struct bytes content = bytes_pb(request->content);
+    struct hash import = {0};
+    bool same, by_heads = request->n_if_heads || !request->import_key || request->document.len;
+    if (request->import_key) {
+        import = import_hash_content(w->call, content);
+    }
+    if (by_heads && !write_on_heads(w, request->if_heads, request->n_if_heads, err)) {
+        return false;
+    }
+    if (!write_imported(w, request->import_key, &import, &same, out, err)) {
+        return false;
+    }
+    if (same) {
+        return unchanged(w, out, err);
+    }
+    return write_content(w, content, err) && write_commit(w, request->facts, out, err);
+}
+
+static bool put(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+{
+    const Chartmesh__V1__PutRequest *request = (const void *)in;
+    struct subject subject;
+    struct id document = {0};
+    struct write w;
+    if (!service_subject(call, request->subject, "subject", &subject, err) ||
+        (request->document.len && !field_id(request->document, "document", &document, err)) ||
+        !facts_check(request->facts, err) || !field_import_key(request->import_key, err)) {
+        return false;
+    }
+    if (request->content.len > SERVICE_INLINE_MAX) {
+        return err_raise_field(err, REASON(TOO_LARGE), "content", "content: at most %d bytes here: use Upload",
+                               SERVICE_INLINE_MAX);
+    }
+    chart_lock(call->service->chart, &subject.p);
+    bool ok = write_begin(call, &subject, &document, &w, err);
+    if (ok) {
+        ok = put_locked(&w, request, (void *)reply, err);
+        write_end(&w);
+    }
+    chart_unlock(call->service->chart, &subject.p);
+    return ok;
+}
+
+/* ---- Merge, Retract -------------------------------------------------------------------------------------------------- */
+
+static bool merge_locked(struct write *w, const Chartmesh__V1__MergeRequest *request, Chartmesh__V1__PutReply *out,
+                         struct err *err)
+{
+    if (!write_on(w, request->parents, request->n_parents, "parents", err)) {
+        return false;
+    }
+    w->kind = CHARTMESH__V1__KIND__KIND_MERGE;
+    return write_content(w, bytes_pb(request->content), err) && write_commit(w, request->facts, out, err);
+}
+
+static bool merge(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+{
+    const Chartmesh__V1__MergeRequest *request = (const void *)in;
+    struct subject subject;
+    struct id document;
+    struct write w;
+    if (!service_subject(call, request->subject, "subject", &subject, err) ||
+        !field_id(request->document, "document", &document, err) || !facts_check(request->facts, err)) {
+        return false;
+    }
+    if (request->n_parents < 2) {
+        return err_raise_field(err, REASON(FIELD_INVALID), "parents", "parents: a merge has at least two");
+    }
+    if (request->content.len > SERVICE_INLINE_MAX) {
+        return err_raise_field(err, REASON(TOO_LARGE), "content", "content: at most %d bytes", SERVICE_INLINE_MAX);
+    }
+    chart_lock(call->service->chart, &subject.p);
+    bool ok = write_begin(call, &subject, &document, &w, err);
+    if (ok) {
+        ok = merge_locked(&w, request, (void *)reply, err);
+        write_end(&w);
+    }
+    chart_unlock(call->service->chart, &subject.p);
+    return ok;
+}
+
+/* What the retracted version said of itself stays: its place among the others must not move. */
+static Chartmesh__V1__Facts facts_of(const Chartmesh__V1__Version *version)
+{
+    Chartmesh__V1__Facts facts = CHARTMESH__V1__FACTS__INIT;
+    facts.media_type = version->media_type;
+    facts.class_ = version->class_;
+    facts.category = version->category;
+    facts.n_category = version->n_category;
+    facts.labels = version->labels;
+    facts.authored = version->authored;
+    facts.clinical = version->clinical;
+    facts.title = version->title;
+    return facts;
+}
+
+static bool retract_locked(struct write *w, const Chartmesh__V1__RetractRequest *request, Chartmesh__V1__PutReply *out,
+                           struct err *err)
+{
+    struct write checked = *w;
+    struct hash version;
+    if (!write_on_heads(&checked, request->if_heads, request->n_if_heads, err) ||
+        !write_on(w, &request->version, 1, "version", err)) {
+        return false;
+    }
+    const struct chart_version *wrong = w->parents[0];
+    if (wrong->message->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR) {
+        return err_raise_field(err, REASON(FIELD_INVALID), "version", "version: it is a retraction itself");
+    }
+    Chartmesh__V1__Facts facts = facts_of(wrong->message);
+    w->kind = CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
+    if (!write_content_of(w, wrong, err) || !write_version(w, &facts, &version, err)) {
+        return false;
+    }
+    bool own = id_equal(&w->subject.facility, chart_facility(w->call->service->chart));
+    if (own && !gate_retraction(w->call->service->gate, w->txn, &w->subject, &w->document, &wrong->id, 1,
+                                CHARTMESH__V1__NOTICE_KIND__NOTICE_KIND_RETRACTED,
+                                CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_UNSPECIFIED, err)) {
+        return false;
+    }
+    return write_done(w, &version, out, err);
+}
+
+static bool retract(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+{
+    const Chartmesh__V1__RetractRequest *request = (const void *)in;
+    struct subject subject;
+    struct id document;
+    struct hash version;
+    struct write w;
+    if (!service_subject(call, request->subject, "subject", &subject, err) ||
+        !field_id(request->document, "document", &document, err) ||
+        !field_hash(request->version, "version", &version, err)) {
+        return false;
+    }
+    if (request->n_if_heads == 0) {
+        return err_raise_field(err, REASON(FIELD_MISSING), "if_heads", "if_heads: the heads as read are needed");
+    }
+    chart_lock(call->service->chart, &subject.p);
+    bool ok = write_begin(call, &subject, &document, &w, err);
+    if (ok) {
+        ok = retract_locked(&w, request, (void *)reply, err);
+        write_end(&w);
+    }
+    chart_unlock(call->service->chart, &subject.p);
+    return ok;
+}
+
+/* ---- Get, List, History ---------------------------------------------------------------------------------------------- */
+
+static bool get(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+{
+    const Chartmesh__V1__GetRequest *request = (const void *)in;
+    struct subject subject;
+    struct id document;
+    struct hash version;
+    return service_subject(call, request->subject, "subject", &subject, err) &&
+           field_id(request->document, "document", &document, err) &&
+           (!request->version.len || field_hash(request->version, "version", &version, err)) &&
+           gate_get(call->service->gate, &call->caller, request, &subject, call->arena, (void *)reply, err);
+}
+
+static bool list(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+{
+    const Chartmesh__V1__ListRequest *request = (const void *)in;
+    Chartmesh__V1__ListReply *out = (void *)reply;
+    Chartmesh__V1__ListRequest asked = *request;
+    struct subject subject;
+    struct id after, next;
+    struct bytes key, state, token;
+    size_t max;
+    bool more;
+    asked.page_token = (ProtobufCBinaryData){0};
+    asked.page_size = 0;
+    if (!service_subject(call, request->subject, "subject", &subject, err) ||
+        !field_codings(request->class_, request->n_class_, "class", err) ||
+        !field_codings(request->category, request->n_category, "category", err) ||
+        !field_period(request->clinical, "clinical", err) ||
+        !field_page(request->page_size, SERVICE_PAGE_MAX, 50, &max, err) ||
+        !message_pack(&asked.base, call->arena, &key, err)) {
+        return false;
+    }
+    const struct id *from = NULL;
+    if (request->page_token.len) {
+        if (!service_token_open(call, "Records.List", key, bytes_pb(request->page_token), "page_token", &state, err)) {
+            return false;
+        }
+        if (!id_from(state, &after)) {
+            return err_raise(err, ERR_INTERNAL, "page token: a state of %zu bytes", state.len);
+        }
+        from = &after;
+    }
+    if (!gate_list(call->service->gate, &call->caller, request, &subject, from, max, call->arena, out, &more, &next,
+                   err)) {
+        return false;
+    }
+    return !more || (service_token(call, "Records.List", key, BYTES_OF(next), &token, err) &&
+                     reply_bytes(call, token, &out->next_page_token, err));
+}
+
+static bool history(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+{
+    const Chartmesh__V1__HistoryRequest *request = (const void *)in;
+    Chartmesh__V1__HistoryReply *out = (void *)reply;
+    struct subject subject;
+    struct id document;
+    struct bytes state, token;
+    size_t max, total, from = 0;
+    if (!service_subject(call, request->subject, "subject", &subject, err) ||
+        !field_id(request->document, "document", &document, err) ||
+        !field_page(request->page_size, SERVICE_PAGE_MAX, 50, &max, err)) {
+        return false;
+    }
+    struct hash key = HASH_PARTS(BYTES_OF(subject.p), BYTES_OF(document));
+    if (request->page_token.len) {
+        if (!service_token_open(call, "Records.History", BYTES_OF(key), bytes_pb(request->page_token), "page_token",
+                                &state, err)) {
+            return false;
+        }
+        if (state.len != 8) {
+            return err_raise(err, ERR_INTERNAL, "page token: a state of %zu bytes", state.len);
+        }
+        from = (size_t)get_u64be(state.data);
+    }
+    if (!gate_history(call->service->gate, &call->caller, &subject, &document, from, max, call->arena, out, &total,
+                      err)) {
+        return false;
+    }
+    uint8_t next[8];
+    put_u64be(next, from + out->n_versions);
+    return from + out->n_versions >= total ||
+           (service_token(call, "Records.History", BYTES_OF(key), BYTES(next, sizeof next), &token, err) &&
+            reply_bytes(call, token, &out->next_page_token, err));
+}
+
+/* ---- Download --------------------------------------------------------------------------------------------------------- */
+
+static bool send_rest(struct service_call *call, struct gate_download *download, struct err *err)
+{
+    for (;;) {
+        AUTO_ARENA(arena, 1 << 20);
+        Chartmesh__V1__DownloadReply piece = CHARTMESH__V1__DOWNLOAD_REPLY__INIT;
+        struct bytes data;
+        if (!gate_download_next(download, &arena, &data, &piece.offset, err)) {
+            return false;
+        }
+        if (data.len == 0) {
+            return true;
+        }
+        piece.data = pb_bytes(data);
+        if (!call->stream->send(call->stream->context, &piece.base, err)) {
+            return false;
+        }
+    }
+}
+
+static bool download(struct service_call *call, const ProtobufCMessage *in, struct err *err)
+{
+    const Chartmesh__V1__DownloadRequest *request = (const void *)in;
+    Chartmesh__V1__DownloadReply first = CHARTMESH__V1__DOWNLOAD_REPLY__INIT;
+    struct subject subject;
+    struct id document;
+    struct hash version;
+    struct gate_download *running;
+    if (!service_subject(call, request->subject, "subject", &subject, err) ||
+        !field_id(request->document, "document", &document, err) ||
+        !field_hash(request->version, "version", &version, err) ||
+        !gate_download(call->service->gate, &call->caller, request, &subject, call->arena, &first, &running, err)) {
+        return false;
+    }
+    bool ok = call->stream->send(call->stream->context, &first.base, err) && send_rest(call, running, err);
+    gate_download_close(running);
+    return ok;
+}
+
+/* ---- The list ---------------------------------------------------------------------------------------------------------- */
+
+#define RECORDS(name_, shape_, in_, out_)                                                                          \
+    .path = "/chartmesh.v1.Records/" name_, .name = "Records." name_, .shape = shape_,                             \
+    .in = &chartmesh__v1__##in_##__descriptor, .out = &chartmesh__v1__##out_##__descriptor, .kinds = SERVICE_APP,   \
+    .needs_user = true
+
+size_t records_methods(const struct service_method **out)
+{
+    static const struct service_method methods[] = {
+        {RECORDS("Put", METHOD_UNARY, put_request, put_reply), .writes = true, .max_request = SERVICE_REQUEST_MAX,
+         .unary = put},
+        {RECORDS("Get", METHOD_UNARY, get_request, get_reply), .max_request = SERVICE_SMALL_MAX, .unary = get},
+        {RECORDS("List", METHOD_UNARY, list_request, list_reply), .max_request = SERVICE_SMALL_MAX, .unary = list},
+        {RECORDS("History", METHOD_UNARY, history_request, history_reply), .max_request = SERVICE_SMALL_MAX,
+         .unary = history},
+        {RECORDS("Upload", METHOD_BIDI, upload_request, upload_reply), .writes = true,
+         .max_request = SERVICE_PIECE_MAX + SERVICE_SMALL_MAX, .stream = records_upload},
+        {RECORDS("Download", METHOD_SERVER_STREAM, download_request, download_reply), .max_request = SERVICE_SMALL_MAX,
+         .stream = download},
+        {RECORDS("Merge", METHOD_UNARY, merge_request, put_reply), .writes = true, .max_request = SERVICE_REQUEST_MAX,
+         .unary = merge},
+        {RECORDS("Retract", METHOD_UNARY, retract_request, put_reply), .writes = true, .max_request = SERVICE_SMALL_MAX,
+         .unary = retract},
+        {RECORDS("Watch", METHOD_SERVER_STREAM, watch_request, watch_event), .max_request = SERVICE_SMALL_MAX,
+         .stream = records_watch},
+    };
+    *out = methods;
+    return COUNT(methods);
+}

@@ -1,0 +1,407 @@
+/* Records.Upload: content of any size, in pieces, that goes on after a break.
+ *
+ * Whole chunks are committed as they come, together with one row that says how far it is and holds the running trees. So
+ * an upload resumes at a chunk's boundary, also after the node was restarted. Chunks of an unfinished upload are
+ * sealed by a key that no version names. The finished one is answered again to the same upload id, as an idempotency
+ * key would be.
+ *
+ * FAMILY_META  "u" name   sealed: hash of the header, document, content id, salt, length, chunks, the two trees' peaks */
+#include "node/service/service_inside.h"
+
+#include "proto/base/builder.h"
+#include "proto/base/reader.h"
+#include "proto/crypto/hash.h"
+#include "proto/crypto/seal.h"
+
+enum { UPLOAD_ROW_MAX = 4096 };
+#define TREE_PEAKS COUNT(((struct content_tree *)0)->peaks)
+
+struct upload {
+    struct service_call *call;
+    const Chartmesh__V1__UploadHeader *header;
+    struct subject subject;
+    struct id document;
+    struct hash name, same;              /* the row's; the header without if_heads */
+    struct chart_content content;
+    struct hash salt;
+    struct content_tree tree, import;
+    uint64_t length;
+    bool begun, drawn;                   /* its row is there; content and salt are drawn */
+    uint8_t *part;                       /* what is not a whole chunk yet */
+    size_t part_len;
+};
+
+static bool broken(struct err *err, const char *why)
+{
+    return err_raise_field(err, REASON(UPLOAD_BROKEN), "piece", "upload: %s", why);
+}
+
+/* ---- The row --------------------------------------------------------------------------------------------------------- */
+
+struct upload_row { uint8_t bytes[1 + HASH_LEN]; };
+
+static struct upload_row row_of(const struct hash *name)
+{
+    struct upload_row row = {{'u'}};
+    memcpy(row.bytes + 1, name->bytes, HASH_LEN);
+    return row;
+}
+
+static size_t peaks_of(uint64_t leaves)
+{
+    size_t peaks = 0;
+    for (; leaves; leaves &= leaves - 1) {
+        peaks++;
+    }
+    return MIN(peaks, TREE_PEAKS);
+}
+
+static bool row_put(struct upload *u, struct log_txn *txn, struct err *err)
+{
+    struct upload_row row = row_of(&u->name);
+    struct bytes sealed;
+    AUTO_ARENA(arena, 64 << 10);
+    AUTO_BUILDER(b, UPLOAD_ROW_MAX);
+    build_bytes(&b, BYTES_OF(u->same));
+    build_bytes(&b, BYTES_OF(u->document));
+    build_bytes(&b, BYTES_OF(u->content.id));
+    build_bytes(&b, BYTES_OF(u->salt));
+    build_u64be(&b, u->length);
+    build_u64be(&b, u->tree.leaves);
+    for (size_t i = 0; i < peaks_of(u->tree.leaves); i++) {
+        build_bytes(&b, BYTES_OF(u->tree.peaks[i]));
+        build_bytes(&b, BYTES_OF(u->import.peaks[i]));
+    }
+    if (!seal_random(keys_facility(u->call->service->keys, FACILITY_KEY_INDEX), BYTES_OF(row), builder_view(&b), &arena,
+                     &sealed, err)) {
+        return false;
+    }
+    store_put(log_txn_rows(txn), FAMILY_META, BYTES_OF(row), sealed);
+    return store_batch_check(log_txn_rows(txn), err);
+}
+
+static bool row_decode(struct upload *u, struct bytes plain, struct err *err)
+{
+    struct reader r = reader_of(plain);
+    struct hash same = read_hash(&r);
+    if (!hash_equal(&same, &u->same)) {
+        return err_raise_field(err, REASON(UPLOAD_BROKEN), "header.upload",
+                               "upload: this id was begun with another header");
+    }
+    u->document = read_id(&r);
+    u->content.id = read_id(&r);
+    u->salt = read_hash(&r);
+    u->length = read_u64be(&r);
+    u->tree.leaves = u->import.leaves = read_u64be(&r);
+    for (size_t i = 0; i < peaks_of(u->tree.leaves); i++) {
+        u->tree.peaks[i] = read_hash(&r);
+        u->import.peaks[i] = read_hash(&r);
+    }
+    return reader_end(&r) || err_raise(err, ERR_CORRUPT, "upload: a row of %zu bytes", plain.len);
+}
+
+static bool row_get(struct upload *u, bool *found, struct err *err)
+{
+    struct upload_row row = row_of(&u->name);
+    struct bytes sealed, plain;
+    AUTO_ARENA(arena, 64 << 10);
+    *found = false;
+    if (!store_get(u->call->service->store, NULL, FAMILY_META, BYTES_OF(row), &arena, &sealed, err)) {
+        return err->code == ERR_NOT_FOUND;
+    }
+    if (!seal_open(keys_facility(u->call->service->keys, FACILITY_KEY_INDEX), BYTES_OF(row), sealed, &arena, &plain,
+                   err) ||
+        !row_decode(u, plain, err)) {
+        return false;
+    }
+    *found = true;
+    return true;
+}
+
+/* ---- The header ------------------------------------------------------------------------------------------------------ */
+
+static bool header_check(struct upload *u, struct err *err)
+{
+    const Chartmesh__V1__UploadHeader *h = u->header;
+    struct id id;
+    if (!field_id(h->upload, "header.upload", &id, err) ||
+        !service_subject(u->call, h->subject, "header.subject", &u->subject, err) ||
+        (h->document.len && !field_id(h->document, "header.document", &u->document, err)) ||
+        !facts_check(h->facts, err) || !field_import_key(h->import_key, err)) {
+        return false;
+    }
+    if (h->length > CONTENT_MAX) {
+        return err_raise_field(err, REASON(TOO_LARGE), "header.length", "header.length: at most 16 GiB");
+    }
+    Chartmesh__V1__UploadHeader same = *h;
+    struct bytes packed;
+    same.n_if_heads = 0;                     /* may be read anew before the upload goes on */
+    same.if_heads = NULL;
+    if (!message_pack(&same.base, u->call->arena, &packed, err)) {
+        return false;
+    }
+    u->same = hash_of(packed);
+    u->name = retry_name(u->call, "Records.Upload", BYTES_OF(id));
+    u->length = h->length;
+    u->call->retry = u->name;
+    u->call->request = u->same;
+    return true;
+}
+
+static bool receive(struct upload *u, const Chartmesh__V1__UploadRequest **out, struct err *err)
+{
+    const ProtobufCMessage *message;
+    if (!u->call->stream->recv(u->call->stream->context, &message, err)) {
+        return false;
+    }
+    *out = (const void *)message;
+    return true;
+}
+
+/* The header lives as long as the call, the stream's message does not. */
+static bool header_keep(struct upload *u, const Chartmesh__V1__UploadRequest *first, struct err *err)
+{
+    struct bytes packed;
+    ProtobufCMessage *copy;
+    if (!first || first->part_case != CHARTMESH__V1__UPLOAD_REQUEST__PART_HEADER) {
+        return err_raise_field(err, REASON(FIELD_MISSING), "header", "upload: begins with its header");
+    }
+    if (!message_pack(&first->header->base, u->call->arena, &packed, err) ||
+        !message_unpack(&chartmesh__v1__upload_header__descriptor, packed, u->call->arena, &copy, err)) {
+        return false;
+    }
+    u->header = (const void *)copy;
+    return true;
+}
+
+/* Heads are checked before the content is taken, and again when it is all here. */
+static bool admit(struct upload *u, struct err *err)
+{
+    struct write w;
+    const Chartmesh__V1__UploadHeader *h = u->header;
+    bool by_heads = h->n_if_heads || !h->import_key || h->document.len;
+    if (!write_begin(u->call, &u->subject, &u->document, &w, err)) {
+        return false;
+    }
+    bool ok = !by_heads || write_on_heads(&w, h->if_heads, h->n_if_heads, err);
+    write_end(&w);
+    return ok;
+}
+
+static bool resume(struct upload *u, struct err *err)
+{
+    bool found;
+    if (!row_get(u, &found, err)) {
+        return false;
+    }
+    if (!found) {
+        return true;
+    }
+    u->begun = u->drawn = true;
+    return chart_content_load(u->call->service->chart, &u->subject.p, &u->content.id, &u->content, err) ||
+           err_wrap(err, "upload");
+}
+
+/* ---- The pieces ------------------------------------------------------------------------------------------------------- */
+
+static uint64_t standing(const struct upload *u)
+{
+    return MIN(u->tree.leaves << CHUNK_LOG2, u->length) + u->part_len;
+}
+
+/* Content and salt are drawn with the first whole chunk: a header alone leaves nothing behind. */
+static bool draw(struct upload *u, struct log_txn *txn, struct err *err)
+{
+    if (u->drawn) {
+        return true;
+    }
+    u->drawn = true;
+    world_random(u->call->service->world, u->salt.bytes, HASH_LEN);
+    return chart_content_new(u->call->service->chart, txn, &u->subject, &u->content, err);
+}
+
+static bool chunk_put(struct upload *u, struct log_txn *txn, struct err *err)
+{
+    AUTO_ARENA(arena, 1 << 20);
+    const struct hash no_salt = {0};
+    struct bytes plain = BYTES(u->part, u->part_len), coded;
+    uint64_t index = u->tree.leaves;
+    bool last = index + 1 == content_chunks(u->length);
+    if (!draw(u, txn, err) || !chunk_code(plain, &arena, &coded, err) ||
+        !chart_content_chunk(u->call->service->chart, txn, &u->content, index, last, coded, err)) {
+        return false;
+    }
+    struct hash leaf = chunk_leaf(&u->salt, index, plain), bare = chunk_leaf(&no_salt, index, plain);
+    content_tree_add(&u->tree, &leaf);
+    content_tree_add(&u->import, &bare);
+    u->part_len = 0;
+    return true;
+}
+
+/* Another stream of the same upload may have gone on meanwhile: whoever is behind it stops. */
+static bool still_ours(struct upload *u, struct err *err)
+{
+    struct upload now = {.call = u->call, .same = u->same, .name = u->name};
+    bool found;
+    if (!row_get(&now, &found, err)) {
+        return false;
+    }
+    bool same = found ? now.tree.leaves == u->tree.leaves && id_equal(&now.content.id, &u->content.id) : !u->begun;
+    return same || broken(err, "another stream goes on with it");
+}
+
+static bool take_bytes(struct upload *u, struct log_txn *txn, struct bytes data, struct err *err)
+{
+    struct reader r = reader_of(data);
+    while (r.left.len) {
+        size_t wanted = chunk_length(u->length, u->tree.leaves) - u->part_len;
+        struct bytes some = read_bytes(&r, MIN(wanted, r.left.len));
+        memcpy(u->part + u->part_len, some.data, some.len);
+        u->part_len += some.len;
+        if (some.len == wanted && !chunk_put(u, txn, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool piece_commit(struct upload *u, struct bytes data, struct err *err)
+{
+    struct log_txn *txn = log_txn_new(u->call->service->log);
+    uint64_t before = u->tree.leaves;
+    bool ok = still_ours(u, err) && take_bytes(u, txn, data, err);
+    if (ok && u->tree.leaves != before) {
+        ok = row_put(u, txn, err);
+        if (ok) {
+            u->begun = true;
+            return log_commit(txn, NULL, err);
+        }
+    }
+    log_txn_free(txn);
+    return ok;
+}
+
+static bool piece(struct upload *u, const Chartmesh__V1__UploadRequest *request, struct err *err)
+{
+    if (request->part_case != CHARTMESH__V1__UPLOAD_REQUEST__PART_PIECE) {
+        return broken(err, "a second header, or nothing");
+    }
+    struct bytes data = bytes_pb(request->piece->data);
+    if (data.len > SERVICE_PIECE_MAX) {
+        return err_raise_field(err, REASON(TOO_LARGE), "piece.data", "piece.data: at most %d bytes", SERVICE_PIECE_MAX);
+    }
+    if (request->piece->offset != standing(u)) {
+        return broken(err, "this piece is not the next one");
+    }
+    if (data.len == 0 || data.len > u->length - standing(u)) {
+        return broken(err, data.len ? "it goes beyond the length of its header" : "an empty piece");
+    }
+    chart_lock(u->call->service->chart, &u->subject.p);
+    bool ok = piece_commit(u, data, err);
+    chart_unlock(u->call->service->chart, &u->subject.p);
+    return ok;
+}
+
+static bool pieces(struct upload *u, struct err *err)
+{
+    const Chartmesh__V1__UploadRequest *request;
+    while (standing(u) < u->length) {
+        if (!receive(u, &request, err)) {
+            return false;
+        }
+        if (!request) {
+            return broken(err, "it ends before its length: go on with the same id");
+        }
+        if (!piece(u, request, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- The end ----------------------------------------------------------------------------------------------------------- */
+
+static bool finish_content(struct upload *u, struct write *w, struct err *err)
+{
+    if (u->length == 0) {
+        return write_content(w, BYTES_NONE, err);
+    }
+    struct upload_row row = row_of(&u->name);
+    w->content = u->content;
+    w->meta = (struct content_meta){.salt = u->salt, .root = content_tree_root(&u->tree), .length = u->length};
+    store_delete(log_txn_rows(w->txn), FAMILY_META, BYTES_OF(row));
+    return chart_content_meta(u->call->service->chart, w->txn, &w->content, &w->document, &w->meta, err);
+}
+
+static bool finish_write(struct upload *u, struct write *w, Chartmesh__V1__PutReply *out, struct err *err)
+{
+    const Chartmesh__V1__UploadHeader *h = u->header;
+    struct hash root = content_tree_root(&u->import);
+    struct hash import = u->length ? import_hash_of(u->call, &root, u->length)
+                                   : import_hash_content(u->call, BYTES_NONE);
+    bool same, by_heads = h->n_if_heads || !h->import_key || h->document.len;
+    if ((by_heads && !write_on_heads(w, h->if_heads, h->n_if_heads, err)) ||
+        !write_imported(w, h->import_key, &import, &same, out, err)) {
+        return false;
+    }
+    if (same) {
+        struct upload_row row = row_of(&u->name);
+        struct log_txn *txn = w->txn;
+        w->txn = NULL;
+        store_delete(log_txn_rows(txn), FAMILY_META, BYTES_OF(row));
+        return service_commit(u->call, txn, &out->base, &out->receipt, err);
+    }
+    return finish_content(u, w, err) && write_commit(w, h->facts, out, err);
+}
+
+static bool finish(struct upload *u, Chartmesh__V1__PutReply *out, struct err *err)
+{
+    struct write w;
+    chart_lock(u->call->service->chart, &u->subject.p);
+    bool ok = still_ours(u, err) && write_begin(u->call, &u->subject, &u->document, &w, err);
+    if (ok) {
+        ok = finish_write(u, &w, out, err);
+        write_end(&w);
+    }
+    chart_unlock(u->call->service->chart, &u->subject.p);
+    return ok;
+}
+
+static bool answer(struct upload *u, uint64_t offset, Chartmesh__V1__PutReply *done, struct err *err)
+{
+    Chartmesh__V1__UploadReply reply = CHARTMESH__V1__UPLOAD_REPLY__INIT;
+    reply.offset = offset;
+    reply.done = done;
+    return u->call->stream->send(u->call->stream->context, &reply.base, err);
+}
+
+static bool run(struct upload *u, struct err *err)
+{
+    const Chartmesh__V1__UploadRequest *first;
+    Chartmesh__V1__PutReply done = CHARTMESH__V1__PUT_REPLY__INIT;
+    ProtobufCMessage *before;
+    void *memory;
+    bool found;
+    if (!receive(u, &first, err) || !header_keep(u, first, err) || !header_check(u, err) ||
+        !retry_find(u->call, &chartmesh__v1__put_reply__descriptor, &found, &before, err)) {
+        return false;
+    }
+    if (found) {
+        return answer(u, u->length, (Chartmesh__V1__PutReply *)(void *)before, err);
+    }
+    if (!arena_alloc(u->call->arena, CHUNK_LEN, &memory, err) || !admit(u, err) || !resume(u, err)) {
+        return false;
+    }
+    u->part = memory;
+    return answer(u, standing(u), NULL, err) && pieces(u, err) && finish(u, &done, err) &&
+           answer(u, u->length, &done, err);
+}
+
+bool records_upload(struct service_call *call, const ProtobufCMessage *in, struct err *err)
+{
+    struct upload u = {.call = call};
+    (void)in;
+    bool ok = run(&u, err);
+    secret_wipe(&u.content.keys, sizeof u.content.keys);
+    return ok;
+}
