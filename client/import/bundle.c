@@ -129,7 +129,7 @@ static bool read_entries(struct bytes array, struct arena *arena, struct bundle 
     return true;
 }
 
-bool bundle_read(struct bytes text, struct arena *arena, struct bundle *out, struct err *err)
+bool fhir_bundle_read(struct bytes text, struct arena *arena, struct bundle *out, struct err *err)
 {
     struct scan scan;
     struct scan_item item;
@@ -170,7 +170,7 @@ bool bundle_read(struct bytes text, struct arena *arena, struct bundle *out, str
     return true;
 }
 
-void bundle_write(const struct bundle_entry **entries, size_t count, struct builder *out)
+void fhir_bundle_write(const struct bundle_entry **entries, size_t count, struct builder *out)
 {
     build_bytes(out, BYTES_LIT(OPENING));
     for (size_t i = 0; i < count; i++) {
@@ -187,7 +187,7 @@ void bundle_write(const struct bundle_entry **entries, size_t count, struct buil
     build_bytes(out, BYTES_LIT("]}"));
 }
 
-size_t bundle_written_len(const struct bundle_entry **entries, size_t count)
+size_t fhir_bundle_written_len(const struct bundle_entry **entries, size_t count)
 {
     size_t len = sizeof OPENING - 1 + sizeof "]}" - 1;
     for (size_t i = 0; i < count; i++) {

@@ -25,12 +25,12 @@ struct bundle {
     size_t count;
 };
 
-/* bundle_read sets *out to the entries in their order; views into `text`, the array in `arena`.
+/* fhir_bundle_read sets *out to the entries in their order; views into `text`, the array in `arena`.
  * ERR_INVALID: not a Bundle, not UTF-8, not JSON, or the envelope is ambiguous (a member twice);
  * ERR_TOO_MUCH: over a limit above or the arena's budget. */
-NODISCARD bool bundle_read(struct bytes text, struct arena *arena, struct bundle *out, struct err *err);
+NODISCARD bool fhir_bundle_read(struct bytes text, struct arena *arena, struct bundle *out, struct err *err);
 
-/* bundle_write appends a collection of these entries' fullUrl and resource bytes. bundle_written_len is how many
+/* fhir_bundle_write appends a collection of these entries' fullUrl and resource bytes. fhir_bundle_written_len is how many
  * bytes that will be. */
-void bundle_write(const struct bundle_entry **entries, size_t count, struct builder *out);
-size_t bundle_written_len(const struct bundle_entry **entries, size_t count);
+void fhir_bundle_write(const struct bundle_entry **entries, size_t count, struct builder *out);
+size_t fhir_bundle_written_len(const struct bundle_entry **entries, size_t count);

@@ -173,7 +173,7 @@ static bool fill_documents(struct fhir_plan *plan, const struct homes *homes, co
         }
         struct fhir_document *own = &plan->documents[document[i]];
         own->content_len = own->kind == FHIR_IDENTITY ? own->entries[0]->resource.len
-                                                      : bundle_written_len(own->entries, own->entry_count);
+                                                      : fhir_bundle_written_len(own->entries, own->entry_count);
         if (!fill_key(plan, homes, i, system, arena, own, err) || !facts_fill(plan, i, arena, own, err)) {
             return false;
         }
@@ -261,7 +261,7 @@ bool fhir_plan(struct bytes text, const struct fhir_options *options, struct are
     struct fhir_plan plan = {0};
     struct homes homes = {0};
     void *resources = NULL, *home = NULL, *reason = NULL;
-    if (!bundle_read(text, arena, &plan.bundle, err)) {
+    if (!fhir_bundle_read(text, arena, &plan.bundle, err)) {
         return err_wrap(err, "import");
     }
     if (!is_import(plan.bundle.type)) {
@@ -289,7 +289,7 @@ void fhir_content(const struct fhir_document *document, struct builder *out)
     if (document->kind == FHIR_IDENTITY) {
         build_bytes(out, document->entries[0]->resource);
     } else {
-        bundle_write(document->entries, document->entry_count, out);
+        fhir_bundle_write(document->entries, document->entry_count, out);
     }
 }
 
@@ -322,7 +322,7 @@ bool fhir_resources(struct bytes content, struct arena *arena, struct bundle *ou
         return err_wrap(err, "document");
     }
     if (!bytes_equal(type, BYTES_LIT("\"Patient\""))) {
-        return bundle_read(content, arena, out, err) || err_wrap(err, "document");
+        return fhir_bundle_read(content, arena, out, err) || err_wrap(err, "document");
     }
     if (!arena_alloc(arena, sizeof(struct bundle_entry), &memory, err)) {
         return err_wrap(err, "document");
