@@ -20,6 +20,7 @@ enum cli_exit {
 };
 
 struct chartmesh;
+struct trust;
 
 struct cli {
     struct arena arena;              /* lives as long as the command */
@@ -28,6 +29,8 @@ struct cli {
     struct profile profile;          /* of commands that connect: the file, overridden by options */
     uint32_t timeout_ms;             /* 0: as the library likes */
     struct chartmesh *client;        /* see client/cli/node.h; closed by main */
+    struct trust *trust;
+    bool trust_asked;
 };
 
 typedef bool cli_run(struct cli *cli, int argc, char **argv, struct err *err);

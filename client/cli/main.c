@@ -1,6 +1,7 @@
 /* chartmesh - the command line: networks, facilities, records, consent, proof. */
 #include <stdio.h>
 
+#include "client/chartmesh.h"
 #include "client/cli/commands.h"
 
 static const struct command {
@@ -15,6 +16,35 @@ static const struct command {
     {"node init", cmd_node_init, "make a facility: keys, certificates, membership, configuration"},
     {"node trust", cmd_node_trust, "take a newer trust file"},
     {"node issue", cmd_node_issue, "client certificates and profiles"},
+    {"status", cmd_status, "the node's state"},
+    {"peer list", cmd_peer_list, "the other facilities, and how far their lanes are"},
+    {"patient register", cmd_patient_register, "a new patient, from a FHIR Patient resource"},
+    {"patient update", cmd_patient_update, "a patient's identity, anew"},
+    {"patient get", cmd_patient_get, "a patient's identity"},
+    {"patient lookup", cmd_patient_lookup, "find a patient by an identifier"},
+    {"patient incoming", cmd_patient_incoming, "patients of other facilities who share something"},
+    {"put", cmd_put, "write a document, or a new version of one"},
+    {"upload", cmd_upload, "the same for content of any size"},
+    {"get", cmd_get, "read a document"},
+    {"download", cmd_download, "the same for content of any size"},
+    {"list", cmd_list, "a patient's documents"},
+    {"history", cmd_history, "a document's versions"},
+    {"merge", cmd_merge, "settle a conflict"},
+    {"retract", cmd_retract, "entered in error"},
+    {"watch", cmd_watch, "changes as they happen"},
+    {"consent show", cmd_consent_show, "a patient's policy in words"},
+    {"consent grant", cmd_consent_grant, "let another facility have copies"},
+    {"consent deny", cmd_consent_deny, "forbid, whatever else is granted"},
+    {"consent revoke", cmd_consent_revoke, "take a grant back"},
+    {"consent explain", cmd_consent_explain, "would an act be permitted, and why"},
+    {"consent history", cmd_consent_history, "every version of the policy"},
+    {"consent cases", cmd_consent_cases, "what was ordered back, and the receipts"},
+    {"authority grant", cmd_authority_grant, "let an auditor ask"},
+    {"authority list", cmd_authority_list, "who may ask"},
+    {"audit query", cmd_audit_query, "one bundle: all that the log holds about a patient"},
+    {"audit verify", cmd_audit_verify, "check a bundle, offline, trusting no node"},
+    {"audit checkpoint", cmd_audit_checkpoint, "the log's newest checkpoint"},
+    {"import", cmd_import, "FHIR bundles into records"},
 };
 
 enum { MEMORY_MAX = 1 << 30 };
@@ -52,8 +82,10 @@ static int run(const struct command *command, int argc, char **argv)
         fprintf(stderr, "chartmesh: %s%s%s%s\n", err.text, err.field[0] ? " (" : "", err.field,
                 err.field[0] ? ")" : "");
     }
+    chartmesh_close(cli.client);
+    trust_free(cli.trust);
     arena_done(&cli.arena);
-    return ok ? CLI_OK : cli.exit;
+    return ok && cli.exit == CLI_FAILED ? CLI_OK : cli.exit;
 }
 
 int main(int argc, char **argv)

@@ -13,7 +13,18 @@ struct common {
     bool help;
 };
 
-static size_t common_options(struct common *c, bool connects, struct cli_option *out)
+static bool declares(const struct cli_usage *usage, const char *name)
+{
+    for (size_t i = 0; i < usage->option_count; i++) {
+        if (strcmp(usage->options[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A command's own option takes the place of a common one of that name. The first is --help. */
+static size_t common_options(struct common *c, const struct cli_usage *usage, struct cli_option *out)
 {
     const struct cli_option options[] = {
         {"help", NULL, "this", .flag = &c->help},
@@ -25,8 +36,12 @@ static size_t common_options(struct common *c, bool connects, struct cli_option 
         {"purpose", "CODE", "for which purpose of use, like TREAT", .text = &c->purpose},
         {"timeout", "SECONDS", "give up after so long", .text = &c->timeout},
     };
-    size_t count = connects ? COUNT(options) : 2;
-    memcpy(out, options, count * sizeof *options);
+    size_t count = 0, offered = usage->connects ? COUNT(options) : 2;
+    for (size_t i = 0; i < offered; i++) {
+        if (!declares(usage, options[i].name)) {
+            out[count++] = options[i];
+        }
+    }
     return count;
 }
 
@@ -192,7 +207,7 @@ bool cli_parse(struct cli *cli, const struct cli_usage *usage, int argc, char **
         memcpy(all, usage->options, usage->option_count * sizeof *all);
     }
     struct cli_option *shared = all + usage->option_count;
-    size_t shared_count = common_options(&common, usage->connects, shared);
+    size_t shared_count = common_options(&common, usage, shared);
     if (!read_options(cli, usage, all, usage->option_count + shared_count, argc, argv, err)) {
         return false;
     }
