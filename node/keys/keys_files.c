@@ -21,8 +21,8 @@ static bool read_secret(const char *path, struct hash *out, struct err *err)
     ssize_t len = read(fd, text, sizeof text);
     close(fd);
     if (!stat_ok || info.st_uid != geteuid() || (info.st_mode & 077) != 0) {
-        return err_raise(err, ERR_STATE, "key file %s: must belong to this user and be closed to others (chmod 600)",
-                         path);
+        return err_raise(err, ERR_STATE,
+                         "key file %s: must belong to this user and be closed to others (chmod 600)", path);
     }
     bool shaped = len == 2 * HASH_LEN + 1 && text[2 * HASH_LEN] == '\n';
     text[2 * HASH_LEN] = '\0';
@@ -57,13 +57,14 @@ static bool small_file_load(void *context, struct arena *arena, struct bytes *ou
     if (!file) {
         return err_raise(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_UNAVAILABLE, "%s: %s", path, strerror(errno));
     }
+    struct stat info;
     void *memory;
-    bool ok = arena_alloc(arena, SMALL_FILE_MAX, &memory, err);
+    bool ok = (fstat(fileno(file), &info) == 0 && info.st_size < SMALL_FILE_MAX) ||
+              err_raise(err, ERR_CORRUPT, "%s: cannot be read or is too large", path);
+    ok = ok && arena_alloc(arena, (size_t)info.st_size, &memory, err);
     if (ok) {
-        size_t len = fread(memory, 1, SMALL_FILE_MAX, file);
-        ok = !ferror(file) && len < SMALL_FILE_MAX;
-        *out = BYTES(memory, len);
-        ok = ok || err_raise(err, ERR_CORRUPT, "%s: cannot be read or is too large", path);
+        *out = BYTES(memory, fread(memory, 1, (size_t)info.st_size, file));
+        ok = out->len == (size_t)info.st_size || err_raise(err, ERR_CORRUPT, "%s: cannot be read whole", path);
     }
     fclose(file);
     return ok;

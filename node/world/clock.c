@@ -1,5 +1,8 @@
 #include "node/world/clock.h"
 
+#include <stdio.h>
+#include <time.h>
+
 enum { CLOCK_ERROR_MS = 2000 };
 
 void clock_init(struct clock *clock, uint32_t error_ms)
@@ -42,4 +45,16 @@ struct world_interval clock_interval(const struct clock *clock, uint64_t now_ms)
         .lo_ms = now_ms - MIN(now_ms, clock->error_ms),
         .hi_ms = MAX(now_ms, MAX(hlc_ms(clock->hlc), clock->witnessed_ms)),
     };
+}
+
+char *world_time_text(uint64_t ms, char out[WORLD_TIME_TEXT])
+{
+    struct tm utc;
+    time_t seconds = (time_t)(ms / 1000);
+    char whole[24];
+    if (!gmtime_r(&seconds, &utc) || strftime(whole, sizeof whole, "%Y-%m-%dT%H:%M:%S", &utc) == 0) {
+        snprintf(whole, sizeof whole, "0000-00-00T00:00:00");
+    }
+    snprintf(out, WORLD_TIME_TEXT, "%s.%03uZ", whole, (unsigned)(ms % 1000));
+    return out;
 }

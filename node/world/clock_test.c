@@ -53,12 +53,22 @@ static void test_clock__set_back_revives_nothing(void **state)
     assert_int_equal(clock_interval(&clock, 100).lo_ms, 0);
 }
 
+static void test_clock__time_in_words_is_rfc_3339_in_utc(void **state)
+{
+    (void)state;
+    char text[WORLD_TIME_TEXT];
+    assert_string_equal(world_time_text(0, text), "1970-01-01T00:00:00.000Z");
+    assert_string_equal(world_time_text(UINT64_C(1772352930123), text), "2026-03-01T08:15:30.123Z");
+    assert_string_equal(world_time_text(UINT64_MAX, text), "0000-00-00T00:00:00.615Z");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clock__stamps_increase_though_time_stands_or_goes_back),
         cmocka_unit_test(test_clock__a_stamp_far_ahead_moves_nothing),
         cmocka_unit_test(test_clock__set_back_revives_nothing),
+        cmocka_unit_test(test_clock__time_in_words_is_rfc_3339_in_utc),
     };
     return cmocka_run_group_tests_name("clock", tests, NULL, NULL);
 }

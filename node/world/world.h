@@ -60,6 +60,10 @@ uint64_t world_random_u64(struct world *world);
 /* world_now_ms: Unix time, as the machine believes it. May jump. For display, periods, certificates. */
 uint64_t world_now_ms(struct world *world);
 
+/* world_time_text writes Unix time as RFC 3339 in UTC, "2026-03-01T08:15:30.123Z". Returns `out`. */
+enum { WORLD_TIME_TEXT = 32 };
+char *world_time_text(uint64_t ms, char out[WORLD_TIME_TEXT]);
+
 /* world_mono_ms, world_mono_us: time that only goes forward, from an unknown start. For deadlines and measures. */
 uint64_t world_mono_ms(struct world *world);
 uint64_t world_mono_us(struct world *world);

@@ -79,6 +79,11 @@ void channel_unref(struct rpc_channel *channel)
     }
 }
 
+void rpc_channel_hold(struct rpc_channel *channel)
+{
+    channel->refs++;
+}
+
 void rpc_channel_close(struct rpc_channel *channel)
 {
     if (channel) {
@@ -331,6 +336,6 @@ bool rpc_stream_dial(struct rpc_channel *channel, const char *path, const Protob
     }
     rpc_stream_listen(call, events, arg);
     *stream = call;
-    stream_begin(call);
+    events_begin(call);
     return true;
 }

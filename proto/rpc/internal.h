@@ -167,8 +167,8 @@ bool buffer_unpack(const ProtobufCMessageDescriptor *type, grpc_byte_buffer *buf
 
 /* ---- stream.c ---- */
 
-/* stream_begin turns a call into a stream by events, with its owner's reference. */
-void stream_begin(struct rpc_call *call);
+/* events_begin turns a call into a stream by events, with its owner's reference. */
+void events_begin(struct rpc_call *call);
 
 /* stream_move does whatever can be done now and schedules callbacks that are due; the lock is held. */
 void stream_move(struct rpc_call *call);

@@ -250,6 +250,8 @@ NODISCARD bool rpc_send(struct rpc_call *call, const ProtobufCMessage *message, 
  * `closed`. */
 struct rpc_events {
     void (*message)(struct rpc_call *stream, void *arg, const ProtobufCMessage *message);
+    /* In place of `message`: the bytes as they came, not checked, for who keeps or verifies them as bytes. */
+    void (*packed)(struct rpc_call *stream, void *arg, struct bytes message);
     void (*ended)(struct rpc_call *stream, void *arg); /* the other side has ended its sending */
     void (*room)(struct rpc_call *stream, void *arg); /* after a refused offer: half the queue is free */
     void (*closed)(struct rpc_call *stream, void *arg, const struct err *why); /* code ERR_NONE: a clean end */
@@ -298,7 +300,10 @@ struct rpc_channel_config {
 NODISCARD bool rpc_channel_open(struct rpc *rpc, const struct rpc_channel_config *config, struct rpc_channel **out,
                                 struct err *err);
 
-/* rpc_channel_close lets go; calls under way keep it alive until they end. */
+/* rpc_channel_hold asks for one more rpc_channel_close. */
+void rpc_channel_hold(struct rpc_channel *channel);
+
+/* rpc_channel_close lets go; calls under way keep it alive until they end. NULL is fine. */
 void rpc_channel_close(struct rpc_channel *channel);
 
 struct rpc_header {

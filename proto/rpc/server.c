@@ -173,7 +173,7 @@ static void run_open(struct rpc_call *call, ProtobufCMessage *request)
         err_raise(&err, ERR_INTERNAL, "a stream was opened and nobody listens");
         server_finish(call, NULL, &err);
     } else {
-        stream_begin(call);
+        events_begin(call);
     }
 }
 

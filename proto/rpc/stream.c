@@ -6,6 +6,7 @@
  *     over, nothing in gRPC's hands, all messages given ─▶ `closed` */
 #include <stdlib.h>
 
+#include <grpc/byte_buffer_reader.h>
 #include <grpc/support/time.h>
 
 #include "proto/rpc/internal.h"
@@ -124,6 +125,22 @@ void stream_move(struct rpc_call *call)
 
 /* ---- callbacks ---- */
 
+static void give_packed(struct rpc_call *call, grpc_byte_buffer *buffer)
+{
+    struct err err;
+    grpc_byte_buffer_reader reader;
+    if (grpc_byte_buffer_length(buffer) > call->message_max || !grpc_byte_buffer_reader_init(&reader, buffer)) {
+        err_raise_reason(&err, ERR_TOO_MUCH, REASON(TOO_LARGE), "a message is larger than it may be");
+        rpc_stream_close(call, &err);
+        return;
+    }
+    grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
+    call->stream.events->packed(call, call->stream.arg,
+                                BYTES(GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice)));
+    grpc_slice_unref(slice);
+    grpc_byte_buffer_reader_destroy(&reader);
+}
+
 static void give_message(struct rpc_call *call, grpc_byte_buffer *buffer)
 {
     struct stream *stream = &call->stream;
@@ -135,7 +152,6 @@ static void give_message(struct rpc_call *call, grpc_byte_buffer *buffer)
     } else if (stream->events->message) {
         stream->events->message(call, stream->arg, message);
     }
-    grpc_byte_buffer_destroy(buffer);
 }
 
 static void give_ended(struct rpc_call *call)
@@ -175,11 +191,10 @@ static bool give_next(struct rpc_call *call)
         stream->delivering = true;
         bool deaf = is_deaf(call);
         pthread_mutex_unlock(&call->lock);
-        if (deaf) {
-            grpc_byte_buffer_destroy(buffer);
-        } else {
-            give_message(call, buffer);
+        if (!deaf) {
+            (stream->events->packed ? give_packed : give_message)(call, buffer);
         }
+        grpc_byte_buffer_destroy(buffer);
         pthread_mutex_lock(&call->lock);
         stream->delivering = false;
     } else if (ended_due(call)) {
@@ -225,7 +240,7 @@ static void stream_run(void *arg)
 
 /* ---- the public side ---- */
 
-void stream_begin(struct rpc_call *call)
+void events_begin(struct rpc_call *call)
 {
     pthread_mutex_lock(&call->lock);
     call->phase = PHASE_EVENTS;

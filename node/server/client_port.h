@@ -1,0 +1,27 @@
+/* node/server/client_port.h - the listener for applications, auditors, administrators and patients: the services'
+ * methods (node/service) on proto/rpc. Only this facility's CA, and its own domain in the SPIFFE id. */
+#pragma once
+
+#include "node/server/journal.h"
+#include "node/service/service.h"
+#include "proto/rpc/rpc.h"
+
+struct client_port;
+
+struct client_port_options {
+    struct rpc *rpc;
+    struct service *service;         /* its config says where to listen */
+    struct journal *journal;
+    const struct rpc_tls *tls;
+};
+
+/* client_port_open listens and serves. Fails as rpc_server_open does. */
+NODISCARD bool client_port_open(const struct client_port_options *options, struct client_port **out,
+                                struct err *err);
+struct rpc_server *client_port_server(struct client_port *port);
+
+/* client_port_wind_up ends what would stay open for ever; the rest is rpc_server_drain's. */
+void client_port_wind_up(struct client_port *port);
+
+/* client_port_close: NULL is fine. */
+void client_port_close(struct client_port *port);
