@@ -39,10 +39,23 @@ static bool anchor_save(void *context, struct bytes text, struct err *err)
     return true;
 }
 
+/* A sync takes its time; other tasks go on. */
+static void spin(struct sim_node *node)
+{
+    uint64_t until = world_mono_ms(node->world) + sim_choose(node->sim, 4);
+    world_lock_take(node->disk_lock);
+    while (world_event_wait_until(node->disk_never, node->disk_lock, until)) {
+    }
+    world_lock_give(node->disk_lock);
+}
+
 /* A power cut in the middle of a commit: the disk has the batch, or it has not. */
 static enum store_disk_sync on_sync(void *arg)
 {
     struct sim_node *node = arg;
+    if (sim_choose(node->sim, 2)) {
+        spin(node);
+    }
     if (node->crash_in == 0 || --node->crash_in > 0) {
         return DISK_SYNCED;
     }
@@ -108,6 +121,8 @@ void node_start(struct sim_node *node)
                                         .domain = m->domain, .transport = wire_transport(node), .tick_ms = 500,
                                         .log = peer_log, .log_context = node};
     sim_must(sim, peers_open(&peers, &node->peers, &err));
+    node->disk_lock = world_lock_new(node->world);
+    node->disk_never = world_event_new(node->world);
     node->busy = false;
     node->crash_in = 0;
     node->up = true;
@@ -145,6 +160,8 @@ void node_end(struct sim_node *node)
         store_disk_on_sync(node->disk, NULL, NULL);
         peers_stop(node->peers);
         world_lane_close(node->deeds);
+        world_event_free(node->disk_never);
+        world_lock_free(node->disk_lock);
         gate_close(node->gate);
         chart_close(node->chart);
         log_close(node->log);

@@ -47,6 +47,8 @@ struct sim_node {
     /* of the process */
     struct world *world;
     struct world_lane *deeds;
+    struct world_lock *disk_lock;        /* a sync takes time, and others go on meanwhile */
+    struct world_event *disk_never;
     struct store *store;
     struct keys *keys;
     struct log *log;

@@ -148,7 +148,7 @@ static void step(struct sim *sim)
     } else if (what < 70) {
         trouble(sim);
     }
-    pass(sim, 1 + sim_choose(sim, what < 90 ? 30 : 800));
+    pass(sim, sim_choose(sim, what < 50 ? 3 : what < 90 ? 30 : 800));
     rule_step(sim);
 }
 
