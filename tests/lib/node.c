@@ -37,10 +37,7 @@ static bool file_save(void *context, struct bytes content, struct err *err)
 static bool may_write(void *context, const char *role, const char *purpose, const char *rpc)
 {
     struct node *node = context;
-    (void)role;
-    (void)purpose;
-    (void)rpc;
-    return !node->read_only;
+    return node->may ? node->may(node->may_context, role, purpose, rpc) : !node->read_only;
 }
 
 void node_open(struct node *node)

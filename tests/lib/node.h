@@ -23,6 +23,8 @@ struct node {
     struct node_file keyring, anchor;
     struct consent_config consent;           /* change it before node_open */
     bool read_only;                          /* step 5's table for writing RPCs says no */
+    bool (*may)(void *context, const char *role, const char *purpose, const char *rpc);  /* instead; NULL: all but read_only */
+    void *may_context;
     /* Open: */
     struct world *world;
     struct store *store;
