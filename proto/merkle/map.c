@@ -50,10 +50,8 @@ struct node {
     atomic_uint refs;
     bool leaf;
     struct hash hash;
-    union {
-        struct node *child[2];               /* NULL: nothing below */
-        struct hash pair[2];                 /* a leaf's key and value; allocated for leaves only */
-    };
+    struct node *child[2];                   /* a branch's; NULL: nothing below */
+    struct hash pair[];                      /* a leaf's key and value; allocated for leaves only */
 };
 
 struct map {
@@ -92,7 +90,7 @@ static void node_drop(struct node *node)
 
 static struct node *leaf_new(const struct hash *key, const struct hash *value)
 {
-    struct node *node = must_alloc(sizeof *node);
+    struct node *node = must_alloc(sizeof *node + 2 * sizeof *node->pair);
     atomic_init(&node->refs, 1);
     node->leaf = true;
     node->pair[0] = *key;
@@ -104,8 +102,7 @@ static struct node *leaf_new(const struct hash *key, const struct hash *value)
 /* A branch takes over both references. */
 static struct node *branch_new(struct node *left, struct node *right)
 {
-    enum { BRANCH_SIZE = offsetof(struct node, child) + sizeof((struct node *)0)->child };
-    struct node *node = must_alloc(BRANCH_SIZE);
+    struct node *node = must_alloc(sizeof *node);
     atomic_init(&node->refs, 1);
     node->leaf = false;
     node->child[0] = left;
