@@ -139,8 +139,8 @@ NODISCARD bool gate_retraction(struct gate *gate, struct log_txn *txn, const str
 /* gate_policy_effects compares, for every facility that the old or new policy heads name or that the ledger knows, what was
  * permitted with what is, and puts into `txn`: outbox rows for what is gained (backfill), one purge order (signed, rows, case,
  * PURGE_ORDERED entry, outbox row, ledger state ORDERED) per facility for what must come back, and new disclosures on the control lane
- * (ITEM_DISCLOSURE) where only terms got narrower. Called with the patient's lock held, after chart_policy_add into
- * the same txn; `heads` are the policy heads as they will be. Counts for the reply. */
+ * (ITEM_DISCLOSURE) where only terms got narrower. Called with the patient's lock held, after chart_policy_add and the
+ * POLICY entry into the same txn (an auditor decides again by the policies entered before); `heads` are the policy heads as they will be. Counts for the reply. */
 NODISCARD bool gate_policy_effects(struct gate *gate, struct log_txn *txn, const struct subject *subject,
                                    const struct chart_policy *heads, size_t count, struct generation generation,
                                    uint32_t *grants, uint32_t *orders, struct err *err);

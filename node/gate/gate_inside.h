@@ -7,6 +7,7 @@
 enum {
     GATE_INLINE_MAX = 1 << 20,           /* content in a reply; larger is downloaded */
     GATE_ABSENT_PER_S = 50,              /* entries about what is not here: more are answered, not logged */
+    GATE_TERMS_MAX = STATEMENT_PAYLOAD_MAX - (16 << 10),   /* beside 256 versions and the basis of all heads */
 };
 
 /* Leaf hashes of one large content: a path needs all of them, and a pull asks for chunk after chunk. */
@@ -100,8 +101,11 @@ struct document_read {
     struct hash *ids;
     struct consent_decision *decisions;
     size_t permitted;
-    struct consent_decision denied;      /* the first denial */
-    bool any_denied;
+    /* What is denied: ids, and the first decision with the disclosure that it rests on (a copy's; else zero). */
+    struct hash *denied_ids;
+    size_t denied_len;
+    struct consent_decision denied;
+    struct hash denied_under;
 };
 
 /* document_load sets count to 0 when there is none. document_decide files version i among the permitted or denied.

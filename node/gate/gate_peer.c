@@ -128,9 +128,9 @@ static bool push_decide(struct push *push, struct consent_disclosure *out, struc
            consent_disclose(&asked, push->facts, push->facts_len, &context, push->arena, out, err);
 }
 
-/* Signs one disclosure of some of a group's versions. `*fits` is false when terms exceed the payload's limit. */
+/* Signs one disclosure of some of a group's versions. */
 static bool disclosure_sign(struct push *push, const struct consent_group *group, const struct hash *versions,
-                            size_t from, size_t count, struct statement *out, bool *fits, struct err *err)
+                            size_t from, size_t count, struct statement *out, struct err *err)
 {
     Chartmesh__V1__Disclosure message = CHARTMESH__V1__DISCLOSURE__INIT;
     Chartmesh__V1__Subject subject = CHARTMESH__V1__SUBJECT__INIT;
@@ -155,8 +155,7 @@ static bool disclosure_sign(struct push *push, const struct consent_group *group
         message.versions[i] = pb_of(BYTES_OF(versions[place]));
     }
     message.n_versions = count;
-    *fits = chartmesh__v1__disclosure__get_packed_size(&message) <= STATEMENT_PAYLOAD_MAX;
-    return !*fits || statement_sign(STATEMENT_DISCLOSURE, &message.base, &key, 1, push->arena, out, err);
+    return statement_sign(STATEMENT_DISCLOSURE, &message.base, &key, 1, push->arena, out, err);
 }
 
 /* Rows and entry of one disclosure: durable with the transaction. */
@@ -215,15 +214,9 @@ static bool disclose_part(struct push *push, const struct consent_disclosure *de
                           struct envelopes *out, struct err *err)
 {
     struct statement statement;
-    bool fits;
-    if (!disclosure_sign(push, group, versions, from, count, &statement, &fits, err)) {
-        return false;
-    }
-    if (!fits) {
-        return true;                     /* TERMS_TOO_LARGE: counts as denied */
-    }
     const struct consent_decision *decision = &decided->answers[group->versions[from]];
-    if (!disclosure_record(push, group, decision, &statement, versions, from, count, err) ||
+    if (!disclosure_sign(push, group, versions, from, count, &statement, err) ||
+        !disclosure_record(push, group, decision, &statement, versions, from, count, err) ||
         !envelopes_add(push->arena, out, statement.envelope, err)) {
         return false;
     }
@@ -255,6 +248,9 @@ bool gate_disclose(struct gate *gate, struct log_txn *txn, const struct id *reci
     }
     for (size_t g = 0; g < decided.groups_len; g++) {
         const struct consent_group *group = &decided.groups[g];
+        if (chartmesh__v1__terms__get_packed_size(group->terms) > GATE_TERMS_MAX) {
+            continue;                    /* TERMS_TOO_LARGE: counts as denied */
+        }
         for (size_t from = 0; from < group->versions_len; from += DISCLOSURE_VERSIONS_MAX) {
             size_t part = MIN(group->versions_len - from, DISCLOSURE_VERSIONS_MAX);
             if (!disclose_part(&push, &decided, group, versions, from, part, items, &signed_ones, err)) {
@@ -425,6 +421,9 @@ bool gate_chunk(struct gate *gate, const struct id *recipient, const struct hash
         return err_raise(err, ERR_NOT_FOUND, "chunk: its version is not here");
     }
     const struct chart_version *v = &loaded.versions[loaded.at];
+    if (v->retracted) {
+        return err_raise(err, ERR_DENIED, "chunk: what was entered in error goes to nobody");
+    }
     if (!id_equal(&subject.facility, chart_facility(gate->chart))) {
         if (!v->pending || !id_equal(&subject.facility, recipient)) {
             return err_raise(err, ERR_DENIED, "chunk: a copy goes to nobody");

@@ -71,6 +71,7 @@ struct stake {
     struct consent_version facts;
     bool permit;
     const struct consent_group *group;
+    const struct consent_decision *decision;
 };
 
 struct stakes {
@@ -190,10 +191,14 @@ static bool decide_stakes(struct effect *e, const struct id *peer, struct stakes
     struct consent_group *groups = groups_memory;
     for (size_t g = 0; g < decided.groups_len; g++) {
         groups[g] = decided.groups[g];
+        if (chartmesh__v1__terms__get_packed_size(groups[g].terms) > GATE_TERMS_MAX) {
+            continue;                    /* TERMS_TOO_LARGE: denied, as at hand-off */
+        }
         for (size_t i = 0; i < groups[g].versions_len; i++) {
             struct stake *stake = &list->items[places[groups[g].versions[i]]];
             stake->permit = true;
             stake->group = &groups[g];
+            stake->decision = &decided.answers[groups[g].versions[i]];
         }
     }
     return true;
@@ -339,11 +344,13 @@ static bool redisclose(struct effect *e, const struct id *peer, const struct con
     Chartmesh__V1__Disclosure message = CHARTMESH__V1__DISCLOSURE__INIT;
     Chartmesh__V1__Subject subject;
     struct statement statement;
+    Chartmesh__V1__Decision *decision;
     const struct signing_key *key = keys_statement(chart_keys(e->gate->chart));
     void *memory, *objects_memory;
     if (!subject_message(e, &subject) || !chart_head(e->gate->chart, e->arena, &message.head, err) ||
         !arena_array(e->arena, count, sizeof *message.versions, &memory, err) ||
-        !arena_array(e->arena, count, HASH_LEN, &objects_memory, err)) {
+        !arena_array(e->arena, count, HASH_LEN, &objects_memory, err) ||
+        !decision_message(e->gate, &e->state, members[0]->decision, 1, NULL, e->arena, &decision, err)) {
         return false;
     }
     struct hash *objects = objects_memory;
@@ -365,8 +372,8 @@ static bool redisclose(struct effect *e, const struct id *peer, const struct con
     }
     const struct outbox_row row = {.kind = ITEM_DISCLOSURE, .subject = *e->subject, .statement = statement.id};
     const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_DISCLOSE, .subject = e->subject,
-                                    .objects = objects, .objects_len = count, .disclosure = &statement.id,
-                                    .counterpart = peer, .reason = "terms"};
+                                    .objects = objects, .objects_len = count, .decision = decision,
+                                    .disclosure = &statement.id, .counterpart = peer, .reason = "terms"};
     for (size_t i = 0; i < count; i++) {
         struct ledger_row ledger = members[i]->row;
         ledger.disclosure = statement.id;

@@ -65,7 +65,7 @@ bool view_fill(struct gate *gate, const struct subject *subject, const struct ch
 bool document_load(struct gate *gate, const struct subject *subject, const struct id *document,
                           struct arena *arena, struct document_read *out, struct err *err)
 {
-    void *places, *ids, *decisions;
+    void *places, *ids, *denied, *decisions;
     *out = (struct document_read){0};
     if (!consent_state_load(gate, subject, arena, &out->state, err)) {
         return false;
@@ -76,10 +76,12 @@ bool document_load(struct gate *gate, const struct subject *subject, const struc
     if (!chart_effective_labels(out->versions, out->count, arena, &out->labels, err) ||
         !arena_array(arena, out->count, sizeof(size_t), &places, err) ||
         !arena_array(arena, out->count, HASH_LEN, &ids, err) ||
+        !arena_array(arena, out->count, HASH_LEN, &denied, err) ||
         !arena_array(arena, out->count, sizeof(struct consent_decision), &decisions, err)) {
         return false;
     }
     out->places = places;
+    out->denied_ids = denied;
     out->ids = ids;
     out->decisions = decisions;
     return true;
@@ -98,10 +100,13 @@ bool document_decide(struct gate *gate, struct document_read *read, const struct
         read->places[read->permitted] = i;
         read->ids[read->permitted] = read->versions[i].id;
         read->decisions[read->permitted++] = decision;
-    } else if (!read->any_denied) {
-        read->denied = decision;
-        read->any_denied = true;
+        return true;
     }
+    if (read->denied_len == 0) {
+        read->denied = decision;
+        read->denied_under = read->versions[i].disclosure;
+    }
+    read->denied_ids[read->denied_len++] = read->versions[i].id;
     return true;
 }
 
@@ -123,23 +128,14 @@ bool refuse_document(struct gate *gate, const struct caller *caller, const struc
                             struct document_read *read, struct arena *arena, struct err *err)
 {
     Chartmesh__V1__Decision *message = NULL;
-    void *memory;
+    const struct hash *under = hash_is_zero(&read->denied_under) ? NULL : &read->denied_under;
     bool known = read->state.subject.known;
-    if (!read->any_denied) {
+    if (read->denied_len == 0) {
         return refuse(gate, caller, known ? subject : NULL, NULL, 0, NULL, "absent", err);
     }
-    if (!decision_message(gate, &read->state, &read->denied, 1, NULL, arena, &message, err) ||
-        !arena_array(arena, read->count, HASH_LEN, &memory, err)) {
-        return false;
-    }
-    struct hash *heads = memory;
-    size_t count = 0;
-    for (size_t i = 0; i < read->count; i++) {
-        if (read->versions[i].head) {
-            heads[count++] = read->versions[i].id;
-        }
-    }
-    return refuse(gate, caller, subject, heads, MIN(count, 256), message, consent_why_code(read->denied.why), err);
+    return decision_message(gate, &read->state, &read->denied, 1, under, arena, &message, err) &&
+           refuse(gate, caller, subject, read->denied_ids, read->denied_len, message,
+                  consent_why_code(read->denied.why), err);
 }
 
 /* The READ entry of what is permitted; true when it is durable. */
@@ -316,9 +312,10 @@ struct list_page {
     size_t ids_len, ids_max;
 };
 
+/* *fits is false, and nothing was added, when the page has no room for the document's heads. */
 static bool list_document(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
                           const struct subject *subject, const struct id *document, struct list_page *page,
-                          struct consent_state *state, struct arena *arena, struct err *err)
+                          struct consent_state *state, bool *fits, struct arena *arena, struct err *err)
 {
     struct document_read read;
     uint64_t extent = 0;
@@ -333,7 +330,8 @@ static bool list_document(struct gate *gate, const struct caller *caller, const 
             return false;
         }
     }
-    if (read.permitted == 0 || page->ids_len + read.permitted > page->ids_max) {
+    *fits = page->ids_len + read.permitted <= page->ids_max;
+    if (read.permitted == 0 || !*fits) {
         return true;
     }
     if (!arena_alloc(arena, sizeof(Chartmesh__V1__DocumentView), &memory, err)) {
@@ -355,6 +353,54 @@ static bool list_document(struct gate *gate, const struct caller *caller, const 
     return true;
 }
 
+/* Fills the page from document to document after *from; *more is false when there are no others. */
+static bool list_fill(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
+                      const struct subject *subject, struct list_page *page, size_t max, struct consent_state *state,
+                      struct id *from, bool begun, bool *more, struct arena *arena, struct err *err)
+{
+    for (*more = true; *more && page->documents_len < max; begun = true) {
+        struct id *step;
+        size_t count;
+        if (!chart_documents(gate->chart, subject, begun ? from : NULL, LIST_STEP, arena, &step, &count, err)) {
+            return false;
+        }
+        *more = count == LIST_STEP;
+        for (size_t i = 0; i < count; i++) {
+            bool fits = page->documents_len < max;
+            if (fits && !list_document(gate, caller, request, subject, &step[i], page, state, &fits, arena, err)) {
+                return false;
+            }
+            if (!fits) {
+                *more = true;
+                return true;
+            }
+            *from = step[i];
+        }
+    }
+    return true;
+}
+
+/* Nothing to see looks the same whatever the reason: an empty page, and a record of the question. */
+static bool list_log(struct gate *gate, const struct caller *caller, const struct subject *subject,
+                     const struct list_page *page, const struct consent_state *state, struct arena *arena,
+                     uint64_t *index, struct err *err)
+{
+    Chartmesh__V1__Decision *message = NULL;
+    if (page->ids_len && !decision_message(gate, state, page->decisions, page->ids_len, NULL, arena, &message, err)) {
+        return false;
+    }
+    const struct read_entry entry = {
+        .kind = page->ids_len ? CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ : CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT,
+        .caller = caller,
+        .subject = state->subject.known ? subject : NULL,
+        .objects = page->ids,
+        .objects_len = page->ids_len,
+        .decision = message,
+        .reason = "list",
+    };
+    return log_read(gate, &entry, index, err);
+}
+
 bool gate_list(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
                const struct subject *subject, const struct id *after, size_t max, struct arena *arena,
                Chartmesh__V1__ListReply *out, bool *more, struct id *next, struct err *err)
@@ -373,47 +419,10 @@ bool gate_list(struct gate *gate, const struct caller *caller, const Chartmesh__
     page.documents = documents;
     page.ids = ids;
     page.decisions = decisions;
-    struct id last = after ? *after : (struct id){0};
-    const struct id *from = after;
-    *more = true;
-    while (*more && page.documents_len < max) {
-        struct id *step;
-        size_t count;
-        if (!chart_documents(gate->chart, subject, from, LIST_STEP, arena, &step, &count, err)) {
-            return false;
-        }
-        *more = count == LIST_STEP;
-        for (size_t i = 0; i < count; i++) {
-            if (page.documents_len == max) {
-                *more = true;
-                break;
-            }
-            if (!list_document(gate, caller, request, subject, &step[i], &page, &state, arena, err)) {
-                return false;
-            }
-            last = step[i];
-        }
-        from = &last;
-    }
-    *next = last;
-    if (page.ids_len == 0) {
-        /* Nothing to see looks the same whatever the reason: an empty page, and a record of the question. */
-        const struct read_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT, .caller = caller,
-                                         .subject = state.subject.known ? subject : NULL, .reason = "list"};
-        if (!log_read(gate, &entry, &index, err)) {
-            return false;
-        }
-    } else {
-        Chartmesh__V1__Decision *message;
-        if (!decision_message(gate, &state, page.decisions, page.ids_len, NULL, arena, &message, err)) {
-            return false;
-        }
-        const struct read_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ, .caller = caller,
-                                         .subject = subject, .objects = page.ids, .objects_len = page.ids_len,
-                                         .decision = message, .reason = "list"};
-        if (!log_read(gate, &entry, &index, err)) {
-            return false;
-        }
+    *next = after ? *after : (struct id){0};
+    if (!list_fill(gate, caller, request, subject, &page, max, &state, next, after, more, arena, err) ||
+        !list_log(gate, caller, subject, &page, &state, arena, &index, err)) {
+        return false;
     }
     out->documents = page.documents;
     out->n_documents = page.documents_len;

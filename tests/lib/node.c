@@ -354,12 +354,12 @@ struct hash node_policy(struct node *node, const struct node_policy *in, uint32_
     assert_ok(statement_sign(STATEMENT_POLICY, &policy.base, &key, 1, &arena, &statement, &err));
     assert_ok(statement_parse(statement.envelope, &arena, &parsed, &err));
     assert_ok(chart_policy_add(node->chart, txn, &parsed, &generation, &err));
-    size_t n = heads_with(known, count, in, &parsed, heads);
-    assert_ok(gate_policy_effects(node->gate, txn, &in->subject, heads, n, generation, grants ? grants : &granted,
-                                  orders ? orders : &ordered, &err));
     const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_POLICY, .subject = &in->subject,
                                     .objects = &statement.id, .objects_len = 1};
     assert_ok(log_txn_add(txn, &entry, &err));
+    size_t n = heads_with(known, count, in, &parsed, heads);
+    assert_ok(gate_policy_effects(node->gate, txn, &in->subject, heads, n, generation, grants ? grants : &granted,
+                                  orders ? orders : &ordered, &err));
     assert_ok(log_commit(txn, NULL, &err));
     chart_unlock(node->chart, &in->subject.p);
     return statement.id;

@@ -253,8 +253,8 @@ static bool policy_commit(struct deed *deed, struct log_txn *txn, Chartmesh__V1_
     deed->version = statement.id;
     const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_POLICY, .subject = &deed->subject,
                                     .objects = &statement.id, .objects_len = 1};
-    return gate_policy_effects(node->gate, txn, &deed->subject, heads, count + 1, generation, &grants, &orders, err) &&
-           log_txn_add(txn, &entry, err);
+    return log_txn_add(txn, &entry, err) &&
+           gate_policy_effects(node->gate, txn, &deed->subject, heads, count + 1, generation, &grants, &orders, err);
 }
 
 static bool grant(struct deed *deed, struct log_txn *txn, struct err *err)
