@@ -25,6 +25,7 @@
 #include "proto/statement/trust.h"
 
 struct chartmesh;
+struct rpc;
 
 /* ---- connecting ---- */
 
@@ -43,6 +44,7 @@ struct chartmesh_config {
     size_t pin_count;
     struct chartmesh_caller caller;
     uint32_t timeout_ms;             /* of calls that say nothing else; 0: 30 s, streams have none */
+    struct rpc *runtime;             /* of a program that has one open (proto/rpc); NULL: the library's own */
 };
 
 /* chartmesh_open prepares a connection; it is made at the first call and again whenever it is lost. The

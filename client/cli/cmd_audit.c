@@ -519,13 +519,17 @@ bool cmd_audit_verify(struct cli *cli, int argc, char **argv, struct err *err)
             "Verifies an evidence bundle offline, trusting no node: is this all that the log holds about the\n"
             "patient as of the map epoch, is every entry opened and included, the chain unbroken, every\n"
             "signature traced to the network's operators. Says PROVED, NOT PROVED and why, or CONTRADICTED and\n"
-            "where. Exit codes: 0 PROVED, 3 NOT PROVED, 4 CONTRADICTED, 2 usage, 1 a file cannot be read.",
+            "where. Exit codes: 0 PROVED, 3 NOT PROVED, 4 CONTRADICTED, 2 wrong usage or a file that cannot be read.",
         .examples = "  chartmesh audit verify evidence.cmevid $(cat verify.args)\n"
                     "  chartmesh audit verify today.cmevid --network ID --earlier yesterday.cmevid\n",
         .options = table,
         .option_count = COUNT(table),
     };
-    return cli_parse(cli, &usage, argc, argv, &texts.args, err) && verify_numbers(cli, &texts, &options, err) &&
+    if (!cli_parse(cli, &usage, argc, argv, &texts.args, err)) {
+        return false;
+    }
+    cli->exit = CLI_USAGE;
+    return verify_numbers(cli, &texts, &options, err) &&
            hash_option(cli, "--network", texts.network, &network, &options.network, err) &&
            hash_option(cli, "--query", texts.query, &query, &options.query, err) &&
            read_bundles(cli, &texts.earlier, &options.earlier, &options.earlier_len, err) &&

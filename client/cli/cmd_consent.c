@@ -34,45 +34,71 @@ static bool get_policy(struct cli *cli, Chartmesh__V1__Subject *subject,
     return chartmesh_consent_get(cli->client, &request, NULL, &cli->arena, reply, err);
 }
 
-/* The one head to start from; with several the caller chooses: all of them count until one replaces them. */
-static bool choose_head(const Chartmesh__V1__GetPolicyReply *reply, const char *head, struct cli *cli,
-                        const Chartmesh__V1__PolicyView **out, struct err *err)
+/* One head, or none yet. LAW policies are a set of their own, which these commands leave alone. */
+struct head {
+    const Chartmesh__V1__PolicyView *view;
+    const Chartmesh__V1__Policy *policy;
+};
+
+static bool recorded_heads(struct cli *cli, const Chartmesh__V1__GetPolicyReply *reply, struct head **out,
+                           size_t *count, struct err *err)
 {
-    *out = reply->n_heads == 1 ? reply->heads[0] : NULL;
-    for (size_t i = 0; head && i < reply->n_heads; i++) {
-        if (strcmp(hex_of(bytes_pb(reply->heads[i]->policy), &cli->arena), head) == 0) {
-            *out = reply->heads[i];
+    void *room;
+    if (!arena_array(&cli->arena, reply->n_heads, sizeof **out, &room, err)) {
+        return false;
+    }
+    *out = room;
+    *count = 0;
+    for (size_t i = 0; i < reply->n_heads; i++) {
+        const Chartmesh__V1__Policy *policy;
+        bool trusted;
+        if (!parse_policy(cli, reply->heads[i], &policy, &trusted, err)) {
+            return false;
+        }
+        if (policy->assertor->who != CHARTMESH__V1__WHO__WHO_LAW) {
+            (*out)[(*count)++] = (struct head){reply->heads[i], policy};
+        }
+    }
+    return true;
+}
+
+/* Which head to start from; with several the caller chooses: all of them are in force until one replaces them. */
+static bool choose_head(struct cli *cli, const struct head *heads, size_t count, const char *wanted,
+                        const Chartmesh__V1__Policy **out, struct err *err)
+{
+    *out = count == 1 ? heads[0].policy : NULL;
+    for (size_t i = 0; wanted && i < count; i++) {
+        if (strcmp(hex_of(bytes_pb(heads[i].view->policy), &cli->arena), wanted) == 0) {
+            *out = heads[i].policy;
             return true;
         }
     }
-    if (head) {
-        return err_raise(err, ERR_NOT_FOUND, "%s is not a head of the policy", head);
+    if (wanted) {
+        return err_raise(err, ERR_NOT_FOUND, "%s is not a head of the policy", wanted);
     }
-    return reply->n_heads <= 1 ||
-           err_raise(err, ERR_CONFLICT,
-                     "the policy has %zu heads, all in force: choose with --head the one to go on "
-                     "from (`chartmesh consent show`)",
-                     reply->n_heads);
+    return count <= 1 || err_raise(err, ERR_CONFLICT,
+                                   "the policy has %zu heads, all in force: choose with --head the one to go on "
+                                   "from (`chartmesh consent show`)",
+                                   count);
 }
 
-static bool load_current(struct cli *cli, const char *patient, const char *head, struct current *out,
-                         struct err *err)
+static bool load_current(struct cli *cli, const char *patient, const char *head, struct current *out, struct err *err)
 {
     const Chartmesh__V1__GetPolicyReply *reply;
-    const Chartmesh__V1__PolicyView *view;
-    const Chartmesh__V1__Policy *policy = NULL;
+    const Chartmesh__V1__Policy *policy;
+    struct head *heads;
     void *room;
-    bool trusted;
     if (!cli_connect(cli, err) || !cli_subject(cli, patient, &out->subject, err) ||
-        !get_policy(cli, out->subject, &reply, err) || !choose_head(reply, head, cli, &view, err) ||
-        (view && !parse_policy(cli, view, &policy, &trusted, err)) || !policy_tree_of(policy, &out->tree, err) ||
-        !arena_array(&cli->arena, reply->n_heads, sizeof *out->heads, &room, err)) {
+        !get_policy(cli, out->subject, &reply, err) ||
+        !recorded_heads(cli, reply, &heads, &out->head_count, err) ||
+        !choose_head(cli, heads, out->head_count, head, &policy, err) ||
+        !policy_tree_of(policy, &out->tree, err) ||
+        !arena_array(&cli->arena, out->head_count, sizeof *out->heads, &room, err)) {
         return false;
     }
     out->heads = room;
-    out->head_count = reply->n_heads;
-    for (size_t i = 0; i < reply->n_heads; i++) {
-        out->heads[i] = reply->heads[i]->policy;
+    for (size_t i = 0; i < out->head_count; i++) {
+        out->heads[i] = heads[i].view->policy;
     }
     return true;
 }

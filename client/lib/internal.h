@@ -7,7 +7,7 @@
 enum { PIECE_MAX = 256 << 10, MESSAGE_MEMORY = 64 << 20, ATTEMPTS = 5, HEADERS_MAX = 5, KEY_TEXT = 33 };
 
 struct chartmesh {
-    struct rpc *rpc;                         /* shared by all connections of the process */
+    bool own_runtime;                        /* has a share in the process's */
     struct rpc_channel *channel;
     struct arena arena;                      /* the configuration's texts */
     const char *target;

@@ -71,8 +71,17 @@ static bool pin_of(void *context, struct bytes pem, struct hash *out)
     return cert_pin(pem, out, &ignored);
 }
 
+static bool take_runtime(struct chartmesh *node, const struct chartmesh_config *config, struct rpc **out,
+                         struct err *err)
+{
+    *out = config->runtime;
+    node->own_runtime = !config->runtime && runtime_take(out, err);
+    return *out != NULL;
+}
+
 static bool connect_node(struct chartmesh *node, const struct chartmesh_config *config, struct err *err)
 {
+    struct rpc *rpc;
     const struct cert_pair pair = {config->certificate_pem, config->key_pem};
     const struct rpc_channel_config channel = {
         .target = config->target,
@@ -86,7 +95,7 @@ static bool connect_node(struct chartmesh *node, const struct chartmesh_config *
            keep(&node->arena, config->caller.user, &node->caller.user, err) &&
            keep(&node->arena, config->caller.role, &node->caller.role, err) &&
            keep(&node->arena, config->caller.purpose, &node->caller.purpose, err) && cert_pair_check(&pair, err) &&
-           runtime_take(&node->rpc, err) && rpc_channel_open(node->rpc, &channel, &node->channel, err);
+           take_runtime(node, config, &rpc, err) && rpc_channel_open(rpc, &channel, &node->channel, err);
 }
 
 bool chartmesh_open(const struct chartmesh_config *config, struct chartmesh **out, struct err *err)
@@ -116,7 +125,7 @@ void chartmesh_close(struct chartmesh *node)
     if (node->channel) {
         rpc_channel_close(node->channel);
     }
-    if (node->rpc) {
+    if (node->own_runtime) {
         runtime_give();
     }
     arena_done(&node->arena);
