@@ -66,8 +66,11 @@ static bool init(struct place *p, const char *folder, const char *network, const
     struct id id;
     char trust[32];
     snprintf(trust, sizeof trust, "%s/trust", network);
-    const struct facility_options options = {.trust = at(p, trust), .domain = domain, .name = domain,
-                                             .client_listen = "127.0.0.1:7443", .peer_listen = "127.0.0.1:7444"};
+    const struct facility_options options = {.trust = at(p, trust),
+                                             .domain = domain,
+                                             .name = domain,
+                                             .client_listen = "127.0.0.1:7443",
+                                             .peer_listen = "127.0.0.1:7444"};
     return facility_init(at(p, folder), &options, NOW + 1000, &id, err);
 }
 
@@ -91,8 +94,9 @@ static void test_profile__keys_and_files_from_its_folder(void **state)
     struct place *p = *state;
     struct err err;
     struct profile profile;
-    assert_ok(profile_parse(BYTES_LIT("# a comment\n target = h:1\nkey=client.key\nca = /etc/ca.crt\r\n\nuser = Dr. Ö = x"),
-                            "some/where/profile", &p->arena, &profile, &err));
+    assert_ok(profile_parse(
+        BYTES_LIT("# a comment\n target = h:1\nkey=client.key\nca = /etc/ca.crt\r\n\nuser = Dr. Ö = x"),
+        "some/where/profile", &p->arena, &profile, &err));
     assert_string_equal(profile.target, "h:1");
     assert_string_equal(profile.key, "some/where/client.key");
     assert_string_equal(profile.ca, "/etc/ca.crt");
@@ -263,11 +267,12 @@ static void test_facility__its_folder_is_whole_and_closed(void **state)
     struct place *p = *state;
     struct err err;
     static const char *const folders[] = {"a", "a/keys", "a/ca", "a/data", "a/clients"};
-    static const char *const secrets[] = {"a/keys/root.key",       "a/keys/statement.key",     "a/keys/checkpoint.key",
-                                          "a/keys/witness.key",    "a/keys/sealing.key",       "a/keys/peer.key",
-                                          "a/keys/client-server.key", "a/ca/client.key",       "a/ca/peer.key"};
-    static const char *const files[] = {"a/chartmeshd.conf", "a/trust",    "a/membership", "a/node.profile",
-                                        "a/keys/peer.crt",   "a/ca/client.crt"};
+    static const char *const secrets[] = {
+        "a/keys/root.key",          "a/keys/statement.key", "a/keys/checkpoint.key",
+        "a/keys/witness.key",       "a/keys/sealing.key",   "a/keys/peer.key",
+        "a/keys/client-server.key", "a/ca/client.key",      "a/ca/peer.key"};
+    static const char *const files[] = {"a/chartmeshd.conf", "a/trust",         "a/membership",
+                                        "a/node.profile",    "a/keys/peer.crt", "a/ca/client.crt"};
     found(p, "ops", 1, 1);
     assert_ok(init(p, "a", "ops", "a.example", &err));
     for (size_t i = 0; i < COUNT(folders); i++) {
@@ -398,8 +403,7 @@ static void test_issue__an_auditor_also_gets_a_key_of_its_own(void **state)
     assert_ok(secret_file_read(profile.audit_key, &seed, &err));
     assert_ok(signing_key_new(&seed, &key, &err));
     assert_ok(file_read(at(p, "a/clients/auditor-miller/audit.pub"), 100, &p->arena, &public_, &err));
-    assert_bytes_equal(BYTES(public_.data, 64),
-                       bytes_str(hex_of(BYTES_OF(*signing_key_public(key)), &p->arena)));
+    assert_bytes_equal(BYTES(public_.data, 64), bytes_str(hex_of(BYTES_OF(*signing_key_public(key)), &p->arena)));
     signing_key_free(key);
 }
 
