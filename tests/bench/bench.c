@@ -193,14 +193,25 @@ void bench_conditions(const char *title, const char *folder, double seconds)
            "  %u cores, the load on the same ones; documents of %d bytes; %d in flight where it says so\n"
            "  synced writes (fdatasync) below %s; TLS 1.3 with client certificates on loopback\n"
            "  %.1f s each after a warm-up; CPU: processor time per call, of both ends where there are two\n\n"
-           "  %-44s %10s %10s %10s %10s\n",
+           "  %-40s %10s %10s %10s %10s %10s %6s\n",
            title, bench_cores(), BENCH_DOCUMENT, BENCH_IN_FLIGHT, folder, seconds, "", "per second", "p50 us",
-           "p99 us", "CPU us");
+           "p99 us", "CPU us", "limit", "of it");
+}
+
+static void row(const char *name, const struct bench *figure)
+{
+    printf("  %-40s %10.0f %10.1f %10.1f %10.1f", name, figure->rate, figure->p50_us, figure->p99_us,
+           figure->cpu_us);
 }
 
 void bench_row(const char *name, const struct bench *figure)
 {
-    printf("  %-44s %10.0f %10.1f %10.1f %10.1f\n", name, figure->rate, figure->p50_us, figure->p99_us,
-           figure->cpu_us);
-    fflush(stdout);
+    row(name, figure);
+    printf("\n");
+}
+
+void bench_row_limit(const char *name, const struct bench *figure, double limit)
+{
+    row(name, figure);
+    printf(" %10.0f %4.0f %%\n", limit, 100 * figure->rate / limit);
 }

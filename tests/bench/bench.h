@@ -37,4 +37,5 @@ void bench_document(uint64_t n, uint8_t out[BENCH_DOCUMENT]);
 /* The table. Conditions stand once above it, each on its line. */
 void bench_conditions(const char *title, const char *folder, double seconds);
 void bench_row(const char *name, const struct bench *figure);
+void bench_row_limit(const char *name, const struct bench *figure, double limit); /* per second */
 unsigned bench_cores(void);

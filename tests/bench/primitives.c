@@ -140,41 +140,58 @@ static bool run_append(void *context, unsigned worker, uint64_t n, struct err *e
            err_raise(err, ERR_UNAVAILABLE, "append: the disk says no");
 }
 
+/* About as many rows as an operation commits, and about as large. */
+struct shape {
+    enum store_family family;
+    size_t len;
+};
+static const struct shape document_rows[] = {
+    {FAMILY_CHUNK, BENCH_DOCUMENT},
+    {FAMILY_RECORD, 700},
+    {FAMILY_LOG, 400},
+    {FAMILY_KEY, 40},
+    {FAMILY_INDEX, 64},
+    {FAMILY_INDEX, 64},
+    {FAMILY_MAP, 80},
+    {FAMILY_MAP, 80},
+};
+static const struct shape read_rows[] = {{FAMILY_LOG, 500}, {FAMILY_MAP, 80}, {FAMILY_MAP, 80}};
+
 struct commits {
     struct store *store;
     struct store_batch *batch;
-    unsigned documents; /* in one batch */
+    const struct shape *rows;
+    size_t count;
+    unsigned times; /* in one batch */
     uint64_t next;
 };
 
-/* The rows of a document, about as many and as large as a Put's: chunk, header, log entry, and some small ones. */
 static bool run_commit(void *context, unsigned worker, uint64_t n, struct err *err)
 {
     struct commits *c = context;
     uint8_t key[48] = {0}, value[BENCH_DOCUMENT];
-    static const struct {
-        enum store_family family;
-        size_t len;
-    } rows[] = {{FAMILY_CHUNK, BENCH_DOCUMENT},
-                {FAMILY_RECORD, 700},
-                {FAMILY_LOG, 400},
-                {FAMILY_KEY, 40},
-                {FAMILY_INDEX, 64},
-                {FAMILY_INDEX, 64},
-                {FAMILY_STREAM, 64}};
     (void)worker;
     (void)n;
     bench_document(c->next, value);
     store_batch_reset(c->batch);
-    for (unsigned d = 0; d < c->documents; d++) {
+    for (unsigned t = 0; t < c->times; t++) {
         c->next++;
-        for (size_t i = 0; i < COUNT(rows); i++) {
+        for (size_t i = 0; i < c->count; i++) {
             put_u64be(key, c->next * 0x9e3779b97f4a7c15);
             put_u64be(key + 8, i);
-            store_put(c->batch, rows[i].family, BYTES(key, sizeof key), BYTES(value, rows[i].len));
+            store_put(c->batch, c->rows[i].family, BYTES(key, sizeof key), BYTES(value, c->rows[i].len));
         }
     }
     return store_commit(c->store, c->batch, err);
+}
+
+static struct bench measure_commit(struct commits *c, const struct shape *rows, size_t count, unsigned times,
+                                   double seconds)
+{
+    c->rows = rows;
+    c->count = count;
+    c->times = times;
+    return bench_run(run_commit, c, 1, seconds, 0);
 }
 
 static void measure_disk(const char *folder, double seconds, struct primitives *out)
@@ -187,11 +204,11 @@ static void measure_disk(const char *folder, double seconds, struct primitives *
     out->append = bench_run(run_append, &file, 1, seconds, 0);
     close(file);
     snprintf(path, sizeof path, "%s/store", folder);
-    struct commits commits = {.batch = store_batch_new(), .documents = 1};
+    struct commits commits = {.batch = store_batch_new()};
     bench_must(store_open(&(struct store_options){.folder = path}, &commits.store, &err), &err, "the store");
-    out->commit = bench_run(run_commit, &commits, 1, seconds, 0);
-    commits.documents = BENCH_IN_FLIGHT;
-    out->commit_group = bench_run(run_commit, &commits, 1, seconds, 0);
+    out->commit = measure_commit(&commits, document_rows, COUNT(document_rows), 1, seconds);
+    out->commit_group = measure_commit(&commits, document_rows, COUNT(document_rows), BENCH_IN_FLIGHT, seconds);
+    out->commit_reads = measure_commit(&commits, read_rows, COUNT(read_rows), BENCH_IN_FLIGHT, seconds);
     store_batch_free(commits.batch);
     store_close(commits.store);
 }
@@ -246,6 +263,7 @@ void primitives_print(const struct primitives *p)
     bench_row("append 4 KiB and fdatasync", &p->append);
     bench_row("store: synced commit, 1 document", &p->commit);
     bench_row("store: synced commit, 64 documents", &p->commit_group);
+    bench_row("store: synced commit, 64 read entries", &p->commit_reads);
     bench_row("gRPC echo, 2 KiB up, 64 in flight", &p->up);
     bench_row("gRPC echo, 2 KiB down, 64 in flight", &p->down);
 }

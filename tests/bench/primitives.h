@@ -8,6 +8,7 @@ struct primitives {
     struct bench append;         /* one 4 KiB page appended to a file, then fdatasync */
     struct bench commit;         /* a small synced batch through node/store: the rows of one document */
     struct bench commit_group;   /* the rows of 64 documents in one batch */
+    struct bench commit_reads;   /* the rows of 64 read entries in one batch */
     struct bench up, down;       /* echo over mutual TLS, 64 in flight: 2 KiB to the server, 2 KiB from it */
 };
 
