@@ -34,15 +34,15 @@ static void open_services(struct serve *s)
                                   .version = "test"};
 }
 
-struct serve *serve_new(size_t members, size_t member)
+static struct serve *join(struct world_sim *sim, struct federation *federation, size_t member)
 {
     struct err err;
     struct serve *s = calloc(1, sizeof *s);
     char network[2 * ID_LEN + 1], facility[2 * ID_LEN + 1], *whole;
     assert_non_null(s);
     arena_init(&s->arena, 512 << 20);
-    s->sim = world_sim_new(11);
-    s->federation = federation_new(members);
+    s->sim = sim;
+    s->federation = federation;
     s->node = node_new(s->sim, s->federation, member);
     assert_ok(arena_printf(&s->arena, &whole, &err, "network = %s\nfacility = %s\ndomain = %s\n%s",
                            bytes_hex(BYTES_OF(s->federation->network), network),
@@ -55,12 +55,25 @@ struct serve *serve_new(size_t members, size_t member)
     return s;
 }
 
+struct serve *serve_new(size_t members, size_t member)
+{
+    return join(world_sim_new(11), federation_new(members), member);
+}
+
+struct serve *serve_beside(struct serve *other, size_t member)
+{
+    struct serve *s = join(other->sim, other->federation, member);
+    s->beside = true;
+    return s;
+}
+
 void serve_free(struct serve *s)
 {
-    struct federation *federation = s->federation;
     node_free(s->node);
-    federation_free(federation);
-    world_sim_free(s->sim);
+    if (!s->beside) {
+        federation_free(s->federation);
+        world_sim_free(s->sim);
+    }
     arena_done(&s->arena);
     free(s);
 }

@@ -15,6 +15,7 @@
 struct serve {
     struct world_sim *sim;
     struct federation *federation;
+    bool beside;                         /* both are another's */
     struct node *node;
     struct arena arena;
     struct config *config;
@@ -32,6 +33,7 @@ struct serve {
 };
 
 struct serve *serve_new(size_t members, size_t member);
+struct serve *serve_beside(struct serve *other, size_t member);      /* another node of its network; freed before it */
 void serve_free(struct serve *s);
 void serve_restart(struct serve *s);
 
