@@ -1,5 +1,5 @@
 /* replication/batch.h - one Batch frame, both directions in it: putting one together, and checking a stranger's
- * (formats 5, docs/protocol/09-replication.md).
+ * (formats 5, docs/protocol/05-replication.md).
  *
  * Pure. What is checked here needs the frame, the trust and the lane's place, and nothing stored. Left to whoever
  * applies a batch: adding `support` to the trust, the author's signature, the fence, suppression. */

@@ -247,7 +247,7 @@ static bool live_frame(struct step *step, const Chartmesh__V1__Frame *frame, str
     case CHARTMESH__V1__FRAME__F_CHUNK:
         return pull_chunk(step, frame->chunk, err);
     case CHARTMESH__V1__FRAME__F_LEASE:
-        return true;          /* docs/protocol/09-replication.md, 9.7: passed over by a node that needs none */
+        return true;          /* docs/protocol/05-replication.md, 5.7: passed over by a node that needs none */
     default:
         return rule_broken(err, "HELLO", "a second Hello");
     }

@@ -14,7 +14,7 @@
  *
  * and is made again, decided again, under the same number and digest after every new connection until it is acked.
  * An incoming batch goes  frame --checked--> STORE --durable--> STORED --> our Ack (I24). A gap, another chain or any other
- * broken rule closes the link and says which (docs/protocol/09-replication.md, 9.6); nothing of that batch is kept.
+ * broken rule closes the link and says which (docs/protocol/05-replication.md, 5.4); nothing of that batch is kept.
  *
  * Memory: a lane is one allocation of about 60 KiB; it keeps at most one Ack and one Head of the peer's besides.
  * Updates live in the caller's arena. Equal events give equal updates, but for the nonces in what is signed. */
