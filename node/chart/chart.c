@@ -15,7 +15,9 @@ struct chart_row chart_row_of(const struct bytes *parts, size_t count)
         if (parts[i].len > sizeof row.bytes - row.len) {
             abort();                         /* keys are made of ids: their size is known */
         }
-        memcpy(row.bytes + row.len, parts[i].data, parts[i].len);
+        if (parts[i].len) {
+            memcpy(row.bytes + row.len, parts[i].data, parts[i].len);
+        }
         row.len += parts[i].len;
     }
     return row;

@@ -160,14 +160,14 @@ void node_end(struct sim_node *node)
         store_disk_on_sync(node->disk, NULL, NULL);
         peers_stop(node->peers);
         world_lane_close(node->deeds);
-        world_event_free(node->disk_never);
-        world_lock_free(node->disk_lock);
         gate_close(node->gate);
         chart_close(node->chart);
         log_close(node->log);
         peers_close(node->peers);
         keys_close(node->keys);
         store_close(node->store);
+        world_event_free(node->disk_never);
+        world_lock_free(node->disk_lock);
         world_close(node->world);
         node->up = false;
     }

@@ -2,12 +2,34 @@
  *
  *     bazel test //tests/sim:sim_test                                          many short seeds
  *     bazel run //tests/sim:sim_test -- --seed=N --trace                       one of them, told as it happens
- *     bazel run //tests/sim:sim_test -- --from=N --count=M --steps=S           more, longer */
+ *     bazel run //tests/sim:sim_test -- --from=N --count=M --steps=S           more, longer
+ *
+ * That it can fail was tried by breaking the node in these ways; each is found within the first 100 seeds:
+ *   sent again without asking for the generation (I1) · chunks given without asking for it (I1) · the patient's lock not held
+ *   over the commit of a hand-off (I1) · the disclosure not written (I1) · no ledger row (I3) · no fence at the receiver
+ *   (I5) · a receipt without a purge (I5) · acknowledged before the place is durable (I24) · numbers not kept (I23) · the ledger
+ *   moved by an ack about an older number (I26) · equal counters do not supersede (I40) · one recipient left out of the
+ *   outbox, a withdrawn item not queued anew, a contribution that stays pending (convergence) · an order not queued, a
+ *   receipt that closes no case (cases)
+ * Not found, because a new grant queues it as well: an item refused as FENCED that is not queued anew. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/crypto/random.h"
 #include "tests/sim/sim.h"
+
+#ifdef __SANITIZE_ADDRESS__
+enum { SEEDS = 60 };
+
+/* A killed node's memory is lost, as a killed process's is. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+#else
+enum { SEEDS = 600 };
+#endif
 
 enum { STEPS = 60, QUIET_MS = 500, QUIET_MAX = 400, HISTORY_MAX = 4 << 20 };
 
@@ -263,7 +285,7 @@ static bool option(const char *arg, const char *name, uint64_t *out)
 
 int main(int argc, char **argv)
 {
-    struct plan plan = {.from = 1, .count = 600, .steps = STEPS};
+    struct plan plan = {.from = 1, .count = SEEDS, .steps = STEPS};
     static struct sim total;
     uint64_t seed;
     for (int i = 1; i < argc; i++) {
