@@ -519,7 +519,8 @@ bool cmd_audit_verify(struct cli *cli, int argc, char **argv, struct err *err)
             "Verifies an evidence bundle offline, trusting no node: is this all that the log holds about the\n"
             "patient as of the map epoch, is every entry opened and included, the chain unbroken, every\n"
             "signature traced to the network's operators. Says PROVED, NOT PROVED and why, or CONTRADICTED and\n"
-            "where. Exit codes: 0 PROVED, 3 NOT PROVED, 4 CONTRADICTED, 2 wrong usage or a file that cannot be read.",
+            "where. Exit codes: 0 PROVED, 3 NOT PROVED, 4 CONTRADICTED, 2 wrong usage or a file that cannot be "
+            "read.",
         .examples = "  chartmesh audit verify evidence.cmevid $(cat verify.args)\n"
                     "  chartmesh audit verify today.cmevid --network ID --earlier yesterday.cmevid\n",
         .options = table,

@@ -82,7 +82,8 @@ static bool choose_head(struct cli *cli, const struct head *heads, size_t count,
                                    count);
 }
 
-static bool load_current(struct cli *cli, const char *patient, const char *head, struct current *out, struct err *err)
+static bool load_current(struct cli *cli, const char *patient, const char *head, struct current *out,
+                         struct err *err)
 {
     const Chartmesh__V1__GetPolicyReply *reply;
     const Chartmesh__V1__Policy *policy;

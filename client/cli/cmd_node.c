@@ -46,7 +46,7 @@ bool cmd_node_init(struct cli *cli, int argc, char **argv, struct err *err)
     json_set(result, "config", json_sprintf("%s/chartmeshd.conf", out));
     cli_print(cli, result, NULL);
     cli_note("Next: the operators run `chartmesh network add --network DIR %s/membership`, then here\n"
-             "`chartmesh node trust --node %s TRUST`, then `chartmeshd %s/chartmeshd.conf`.",
+             "`chartmesh node trust --node %s TRUST`, then `chartmeshd --config %s/chartmeshd.conf`.",
              out, out, out);
     return true;
 }

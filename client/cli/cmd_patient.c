@@ -87,7 +87,7 @@ bool cmd_patient_get(struct cli *cli, int argc, char **argv, struct err *err)
     json_set(result, "receipt", json_pb(reply->receipt));
     for (size_t i = 0; i < reply->n_heads; i++) {
         json_t *head;
-        if (!json_version(cli, reply->heads[i], true, &head, err)) {
+        if (!json_version(cli, reply->heads[i], cli->json, &head, err)) {
             json_decref(result);
             return false;
         }
@@ -189,7 +189,7 @@ static bool add_incoming(struct cli *cli, const Chartmesh__V1__IncomingReply *re
         json_set(one, "from", json_text(subject->domain));
         json_set(one, "documents", json_integer(subject->documents));
         json_set(one, "since", json_time(subject->since));
-        if (subject->identity && !json_version(cli, subject->identity, true, &identity, err)) {
+        if (subject->identity && !json_version(cli, subject->identity, cli->json, &identity, err)) {
             return false;
         }
         json_set(one, "identity", identity);

@@ -224,15 +224,16 @@ bool cmd_history(struct cli *cli, int argc, char **argv, struct err *err)
 struct growing {
     int fd;
     bool to_stdout;
+    uint64_t start;              /* of the content, at the file's beginning */
 };
 
 static bool write_piece(void *context, uint64_t offset, struct bytes piece, struct err *err)
 {
     const struct growing *file = context;
     for (size_t done = 0; done < piece.len;) {
-        ssize_t put = file->to_stdout
-                          ? write(STDOUT_FILENO, piece.data + done, piece.len - done)
-                          : pwrite(file->fd, piece.data + done, piece.len - done, (off_t)(offset + done));
+        ssize_t put = file->to_stdout ? write(STDOUT_FILENO, piece.data + done, piece.len - done)
+                                      : pwrite(file->fd, piece.data + done, piece.len - done,
+                                               (off_t)(offset - file->start + done));
         if (put <= 0) {
             return err_raise(err, ERR_STATE, "the output cannot be written");
         }
@@ -280,6 +281,7 @@ static bool run_download(struct cli *cli, Chartmesh__V1__DownloadRequest *reques
     if (!open_growing(path, resume, &file, &have, err)) {
         return false;
     }
+    file.start = request->offset;
     request->offset += have;
     const struct chartmesh_sink sink = {write_piece, show_progress, &file};
     const struct chartmesh_source before = {read_piece, NULL, &file};

@@ -97,11 +97,6 @@ static void admin_state(void *context, Chartmesh__V1__NodeState *state, const ch
 
 /* -- The configuration, as the decision reads it */
 
-/* Goes with every disclosure (I7), for the people who read the copy. */
-#define NOTICE                                                                                                    \
-    "Disclosed with the patient's consent, for the purposes and under the terms that came with it. Do not disclose it " \
-    "further."
-
 static bool coding_of(const char *text, struct arena *arena, struct consent_coding *out, struct err *err)
 {
     char *copy;
@@ -157,7 +152,6 @@ static bool consent_config_of(const struct config *config, struct arena *arena, 
         .max_age_restricted_s = config->max_age_restricted_s,
         .max_age_sensitive_s = config->max_age_sensitive_s,
         .max_disclosure_days = config->max_disclosure_days,
-        .notice = NOTICE,
     };
     return codings_of(&config->clinical_roles, arena, &out->clinical_roles, &out->clinical_roles_len, err) &&
            codings_of(&config->sensitive_roles, arena, &out->sensitive_roles, &out->sensitive_roles_len, err);
