@@ -1,617 +1,9 @@
 /* Bundles made here, right but for one thing each: what the verifier says about it. */
-#include <stdlib.h>
-
 #include "client/verify/verify.h"
-#include "proto/crypto/hash.h"
 #include "proto/crypto/random.h"
-#include "proto/merkle/bundle.h"
-#include "proto/merkle/checkpoint.h"
-#include "proto/merkle/map.h"
-#include "proto/statement/entry.h"
-#include "proto/statement/trust.h"
-#include "tests/lib/federation.h"
+#include "tests/lib/made.h"
 
-enum { ENTRIES_MAX = 24, STATEMENTS_MAX = 32, ARENA_MAX = 32 << 20 };
-#define INCARNATION ((uint64_t)0x0123456789abcdef)
-#define INCARNATION_BEFORE ((uint64_t)7)
-#define PB(fixed) pb_bytes(BYTES_OF(fixed))
-#define KIND(name) CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_##name
-
-/* What is wrong with a bundle; all zero: nothing. */
-struct wrong {
-    bool strange_entry;          /* another patient's entry in the chain */
-    bool hidden_link;            /* one entry of the chain is not shown */
-    bool hidden_first;           /* entry 0 is not shown */
-    bool hidden_query;           /* nor the query's own */
-    bool hidden_enrolment;
-    bool enrolled_twice;
-    bool late_entry;             /* an entry of the patient after the map epoch is shown */
-    bool clock_back;
-    bool other_root;             /* the map entry has another root */
-    bool no_cosignature;
-    bool no_authority;           /* the authority statement is not shown */
-    bool narrow_authority;       /* it is about another patient */
-    bool other_purpose;
-    bool old_authority;          /* it ended before the query */
-    bool no_disclosure;
-    bool other_recipient;        /* the entry tells of another recipient than the disclosure */
-    bool no_version;
-    bool unnamed;                /* a statement that nothing names */
-    bool denied;                 /* the policy denies what was disclosed */
-    bool bad_path;               /* the decision names a rule that is not there */
-    bool other_epoch;            /* the epoch statement is of another incarnation */
-    bool known_fork;             /* the asker knew another tree */
-    bool restored;               /* the log has a predecessor */
-    bool reads;                  /* two reads more: nothing wrong, but not to be decided again */
-    bool predecessor;            /* it is the log before the restored one */
-    bool not_told;               /* the log does not tell of the disclosure */
-    bool receiver;               /* it is the log of the facility that the version was disclosed to */
-};
-
-struct line {
-    struct bytes entry;
-    struct hash r, commitment;
-    bool shown, chained;
-};
-
-struct made {
-    struct federation_member *us, *them;     /* whose log it is, and the other */
-    struct federation *f;
-    struct arena *arena;
-    const struct wrong *wrong;
-    struct signing_key *auditor;
-    struct id patient;
-    struct line lines[ENTRIES_MAX];
-    size_t lines_len;
-    struct statement statements[STATEMENTS_MAX];
-    size_t statements_len;
-    struct statement query;
-    struct hash doctor, asker;               /* actors */
-    struct hash version, policy, disclosure, authority, epoch;
-    size_t map_at;
-    struct merkle_edge edge;
-    struct hash leaves[ENTRIES_MAX];
-};
-
-static Chartmesh__V1__Head *head(struct made *m, uint64_t seconds)
-{
-    struct err err;
-    Chartmesh__V1__Head *out;
-    assert_ok(
-        head_make(&m->f->network, &m->us->id, FEDERATION_HLC + (seconds * 1000 << 16), m->arena, &out, &err));
-    return out;
-}
-
-static struct statement sign_as(struct made *m, enum statement_kind kind, ProtobufCMessage *message,
-                                const struct signing_key *key)
-{
-    struct err err;
-    struct statement out;
-    assert_ok(statement_sign(kind, message, &key, 1, m->arena, &out, &err));
-    return out;
-}
-
-/* show puts a statement among the frames 5. */
-static struct hash show(struct made *m, struct bytes envelope, bool wanted)
-{
-    struct err err;
-    struct statement statement;
-    assert_ok(statement_parse(envelope, m->arena, &statement, &err));
-    for (size_t i = 0; wanted && i < m->statements_len; i++) {
-        wanted = !hash_equal(&m->statements[i].id, &statement.id);
-    }
-    if (wanted) {
-        assert_true(m->statements_len < STATEMENTS_MAX);
-        m->statements[m->statements_len++] = statement;
-    }
-    return statement.id;
-}
-
-static void show_trust(struct made *m)
-{
-    struct err err;
-    for (size_t k = 0; k < 2; k++) {
-        struct bytes *envelopes;
-        size_t count;
-        assert_ok(trust_reach(m->f->trust, &m->f->members[k].id, m->arena, &envelopes, &count, &err));
-        for (size_t i = 0; i < count; i++) {
-            show(m, envelopes[i], true);
-        }
-    }
-}
-
-/* -- statements */
-
-static Chartmesh__V1__Subject subject_of(struct id *facility, struct id *patient)
-{
-    Chartmesh__V1__Subject subject = CHARTMESH__V1__SUBJECT__INIT;
-    subject.facility = PB(*facility);
-    subject.patient = PB(*patient);
-    return subject;
-}
-
-static void make_version(struct made *m)
-{
-    struct federation_version version = {.patient = 1, .document = 1, .counter = 1, .content = BYTES_LIT("text")};
-    struct bytes envelope = federation_sign_version(m->f, &version, m->arena);
-    m->version = show(m, envelope, !m->wrong->no_version && !(m->wrong->receiver && m->wrong->not_told));
-    struct err err;
-    struct statement statement;
-    assert_ok(statement_parse(envelope, m->arena, &statement, &err));
-    assert_true(
-        id_from(bytes_pb(((const Chartmesh__V1__Version *)(const void *)statement.message)->subject->patient),
-                &m->patient));
-}
-
-static void make_policy(struct made *m)
-{
-    struct federation_member *us = m->us, *them = m->them;
-    Chartmesh__V1__Policy policy = CHARTMESH__V1__POLICY__INIT;
-    Chartmesh__V1__Subject subject = subject_of(&m->f->members[0].id, &m->patient);
-    Chartmesh__V1__Dot dot = CHARTMESH__V1__DOT__INIT;
-    Chartmesh__V1__Rule rule = CHARTMESH__V1__RULE__INIT, *rules[] = {&rule};
-    Chartmesh__V1__Assertor assertor = CHARTMESH__V1__ASSERTOR__INIT;
-    Chartmesh__V1__Author author = CHARTMESH__V1__AUTHOR__INIT;
-    Chartmesh__V1__Action actions[] = {CHARTMESH__V1__ACTION__ACTION_READ, CHARTMESH__V1__ACTION__ACTION_DISCLOSE};
-    ProtobufCBinaryData facilities[] = {PB(them->id)};
-    dot.tag = 9;
-    dot.counter = 1;
-    rule.id = 1;
-    rule.effect = m->wrong->denied ? CHARTMESH__V1__EFFECT__EFFECT_DENY : CHARTMESH__V1__EFFECT__EFFECT_PERMIT;
-    rule.actions = actions;
-    rule.n_actions = COUNT(actions);
-    rule.facilities = facilities;
-    rule.n_facilities = 1;
-    author.principal = (char *)"spiffe://test/f0.example/app/desk";
-    author.user = (char *)"clerk";
-    assertor.who = CHARTMESH__V1__WHO__WHO_STAFF;
-    assertor.author = &author;
-    policy.head = head(m, 0);
-    policy.subject = &subject;
-    policy.dot = &dot;
-    policy.rules = rules;
-    policy.n_rules = 1;
-    policy.assertor = &assertor;
-    m->policy = show(m, sign_as(m, STATEMENT_POLICY, &policy.base, us->statement).envelope, !m->wrong->receiver);
-}
-
-static void make_authority(struct made *m)
-{
-    struct id other = {{1}};
-    struct federation_member *us = m->us;
-    Chartmesh__V1__Authority authority = CHARTMESH__V1__AUTHORITY__INIT;
-    Chartmesh__V1__Subject subject =
-        subject_of(&m->f->members[0].id, m->wrong->narrow_authority ? &other : &m->patient);
-    Chartmesh__V1__Subject *subjects[] = {&subject};
-    Chartmesh__V1__Period valid = CHARTMESH__V1__PERIOD__INIT;
-    Chartmesh__V1__Instant from = CHARTMESH__V1__INSTANT__INIT, until = CHARTMESH__V1__INSTANT__INIT;
-    char *purposes[] = {(char *)"HPAYMT"};
-    from.ms = 1;
-    until.ms = (int64_t)(FEDERATION_HLC >> 16) + 1;
-    valid.from = &from;
-    valid.until = m->wrong->old_authority ? &until : NULL;
-    authority.head = head(m, 0);
-    authority.duty = CHARTMESH__V1__DUTY__DUTY_AUDIT;
-    authority.holder = (char *)"spiffe://test/f0.example/auditor/a";
-    authority.key = PB(*signing_key_public(m->auditor));
-    authority.subjects = subjects;
-    authority.n_subjects = 1;
-    authority.purposes = purposes;
-    authority.n_purposes = 1;
-    authority.valid = &valid;
-    authority.version_headers = true;
-    m->authority =
-        show(m, sign_as(m, STATEMENT_AUTHORITY, &authority.base, us->statement).envelope, !m->wrong->no_authority);
-}
-
-static void make_epoch(struct made *m)
-{
-    Chartmesh__V1__Epoch epoch = CHARTMESH__V1__EPOCH__INIT;
-    struct bytes note;
-    struct err err;
-    struct hash root = merkle_empty();
-    epoch.head = head(m, 0);
-    epoch.incarnation = m->wrong->other_epoch ? 5 : m->wrong->predecessor ? INCARNATION_BEFORE : INCARNATION;
-    epoch.cause = CHARTMESH__V1__EPOCH_CAUSE__EPOCH_CAUSE_INIT;
-    if (m->wrong->restored) {
-        assert_ok(checkpoint_sign("f0.example/log/0000000000000007", 4, &root, m->us->checkpoint, m->arena, &note,
-                                  &err));
-        epoch.cause = CHARTMESH__V1__EPOCH_CAUSE__EPOCH_CAUSE_RESTORED;
-        epoch.previous = INCARNATION_BEFORE;
-        epoch.previous_checkpoint = pb_bytes(note);
-    }
-    m->epoch = show(m, sign_as(m, STATEMENT_EPOCH, &epoch.base, m->us->statement).envelope, true);
-}
-
-static void make_disclosure(struct made *m)
-{
-    struct federation_disclosure disclosure = {
-        .to = 1, .patient = 1, .versions = &m->version, .count = 1, .incarnation = 1, .generation = 1};
-    m->disclosure = show(m, federation_sign_disclosure(m->f, &disclosure, m->arena),
-                         !m->wrong->no_disclosure && !m->wrong->not_told);
-    if (m->wrong->unnamed) {
-        show(m, federation_sign_notice(m->f, 0, 1, 1, m->arena), true);
-    }
-}
-
-static void make_query(struct made *m)
-{
-    struct hash other = {{8}};
-    Chartmesh__V1__AuditQuery query = CHARTMESH__V1__AUDIT_QUERY__INIT;
-    Chartmesh__V1__Subject subject = subject_of(&m->f->members[0].id, &m->patient);
-    query.head = head(m, 10);
-    query.principal = (char *)"spiffe://test/f0.example/auditor/a";
-    query.authority = PB(m->authority);
-    query.facility = PB(m->us->id);
-    query.subject = &subject;
-    query.purpose = (char *)(m->wrong->other_purpose ? "TREAT" : "HPAYMT");
-    query.known_size = 2;
-    struct hash known = m->wrong->known_fork ? other : merkle_root(m->leaves, 2);
-    query.known_root = PB(known);
-    m->query = sign_as(m, STATEMENT_AUDIT_QUERY, &query.base, m->auditor);
-}
-
-/* -- entries */
-
-static void add(struct made *m, Chartmesh__V1__Entry *entry, bool shown, bool chained)
-{
-    struct err err;
-    struct line *line = &m->lines[m->lines_len];
-    uint64_t seconds = m->lines_len + 1;
-    entry->hlc = FEDERATION_HLC + (seconds * 1000 << 16);
-    if (m->wrong->clock_back && m->lines_len == 5) {
-        entry->hlc = FEDERATION_HLC + 1;
-    }
-    assert_ok(entry_pack(entry, m->arena, &line->entry, &err));
-    line->r = random_hash();
-    line->commitment = entry_commitment(&line->r, line->entry);
-    line->shown = shown;
-    line->chained = chained;
-    struct leaf data = leaf_data(&line->commitment);
-    m->leaves[m->lines_len] = merkle_leaf(BYTES_OF(data));
-    merkle_edge_add(&m->edge, &m->leaves[m->lines_len], NULL, NULL);
-    assert_true(++m->lines_len < ENTRIES_MAX);
-}
-
-static void add_enrolment(struct made *m, const char *principal, struct hash *actor, bool shown)
-{
-    struct hash salt = random_hash();
-    Chartmesh__V1__Entry entry = CHARTMESH__V1__ENTRY__INIT;
-    Chartmesh__V1__Enrol enrol = CHARTMESH__V1__ENROL__INIT;
-    *actor = actor_id(&salt, principal, "");
-    enrol.salt = PB(salt);
-    enrol.principal = (char *)principal;
-    entry.kind = KIND(ENROL);
-    entry.actor = PB(*actor);
-    entry.enrol = &enrol;
-    add(m, &entry, shown, false);
-}
-
-/* An entry about the patient (or another), with one object. */
-static void add_act(struct made *m, Chartmesh__V1__EntryKind kind, const struct hash *actor, struct hash object,
-                    struct id patient, bool shown, bool chained)
-{
-    Chartmesh__V1__Entry entry = CHARTMESH__V1__ENTRY__INIT;
-    Chartmesh__V1__Subject subject = subject_of(&m->f->members[0].id, &patient);
-    ProtobufCBinaryData objects[] = {PB(object)};
-    entry.kind = kind;
-    entry.actor = actor ? PB(*actor) : (ProtobufCBinaryData){0};
-    entry.subject = &subject;
-    entry.objects = objects;
-    entry.n_objects = 1;
-    add(m, &entry, shown, chained);
-}
-
-static void add_disclose(struct made *m)
-{
-    struct id other = {{3}};
-    Chartmesh__V1__Entry entry = CHARTMESH__V1__ENTRY__INIT;
-    Chartmesh__V1__Subject subject = subject_of(&m->f->members[0].id, &m->patient);
-    Chartmesh__V1__Decision decision = CHARTMESH__V1__DECISION__INIT;
-    Chartmesh__V1__Basis basis = CHARTMESH__V1__BASIS__INIT, *bases[] = {&basis};
-    ProtobufCBinaryData objects[] = {PB(m->version)};
-    uint32_t rules[] = {m->wrong->bad_path ? 2 : 1};
-    basis.policy = PB(m->policy);
-    basis.rules = rules;
-    basis.n_rules = 1;
-    decision.effect = CHARTMESH__V1__EFFECT__EFFECT_PERMIT;
-    decision.step = 3;
-    if (!m->wrong->denied) {
-        decision.basis = bases;
-        decision.n_basis = 1;
-    }
-    entry.kind = m->wrong->receiver ? KIND(RECEIVE) : KIND(DISCLOSE);
-    entry.subject = &subject;
-    entry.objects = objects;
-    entry.n_objects = 1;
-    entry.decision = m->wrong->receiver ? NULL : &decision;
-    entry.disclosure = PB(m->disclosure);
-    entry.counterpart = m->wrong->other_recipient ? PB(other) : PB(m->them->id);
-    add(m, &entry, true, true);
-}
-
-static void add_query(struct made *m)
-{
-    Chartmesh__V1__Entry entry = CHARTMESH__V1__ENTRY__INIT;
-    Chartmesh__V1__Subject subject = subject_of(&m->f->members[0].id, &m->patient);
-    ProtobufCBinaryData objects[] = {PB(m->query.id), PB(m->authority)};
-    entry.kind = KIND(AUDIT_QUERY);
-    entry.actor = PB(m->asker);
-    entry.subject = &subject;
-    entry.objects = objects;
-    entry.n_objects = 2;
-    add(m, &entry, !m->wrong->hidden_query, false);
-}
-
-static void add_epoch(struct made *m)
-{
-    Chartmesh__V1__Entry entry = CHARTMESH__V1__ENTRY__INIT;
-    ProtobufCBinaryData objects[] = {PB(m->epoch)};
-    entry.kind = KIND(EPOCH);
-    entry.objects = objects;
-    entry.n_objects = 1;
-    add(m, &entry, !m->wrong->hidden_first, false);
-}
-
-struct chain_state {
-    struct hash key, chain;
-    uint64_t count, last;
-};
-
-static struct chain_state chain_of(struct made *m)
-{
-    struct chain_state s = {.key = map_key_patient(&m->f->members[0].id, &m->patient)};
-    s.chain = chain_start(&s.key);
-    for (size_t i = 0; i < m->lines_len; i++) {
-        if (m->lines[i].chained) {
-            s.chain = chain_next(&s.chain, &m->lines[i].commitment);
-            s.count++;
-            s.last = i;
-        }
-    }
-    return s;
-}
-
-static void add_map(struct made *m, const struct map *map)
-{
-    Chartmesh__V1__Entry entry = CHARTMESH__V1__ENTRY__INIT;
-    struct hash root = map_root(map);
-    root.bytes[0] ^= m->wrong->other_root;
-    entry.kind = KIND(MAP);
-    entry.root = PB(root);
-    m->map_at = m->lines_len;
-    add(m, &entry, false, false);
-}
-
-/* -- the file */
-
-static void frame(struct made *m, struct bundle_writer *writer, enum bundle_type type,
-                  const ProtobufCMessage *message, struct builder *out)
-{
-    struct err err;
-    struct bytes body;
-    void *room;
-    size_t len = protobuf_c_message_get_packed_size(message);
-    assert_ok(arena_alloc(m->arena, len, &room, &err));
-    protobuf_c_message_pack(message, room);
-    body = BYTES(room, len);
-    assert_ok(bundle_write_frame(writer, type, body, out, &err));
-}
-
-static bool get(void *context, unsigned level, uint64_t n, struct hash *out, struct err *err)
-{
-    (void)err;
-    const struct made *m = context;
-    *out = merkle_root(m->leaves + (n << level), (uint64_t)1 << level);
-    return true;
-}
-
-struct proof_room {
-    struct hash path[2 * MERKLE_PATH_MAX];
-    ProtobufCBinaryData data[2 * MERKLE_PATH_MAX];
-    Chartmesh__V1__Proof at;
-    Chartmesh__V1__Opening opening;
-};
-
-static void prove(struct made *m, size_t index, struct proof_room *room)
-{
-    struct err err;
-    size_t len;
-    struct merkle_source source = {.get = get, .context = m};
-    assert_ok(merkle_path(&source, index, m->lines_len, room->path, &len, &err));
-    for (size_t i = 0; i < len; i++) {
-        room->data[i] = PB(room->path[i]);
-    }
-    room->at = (Chartmesh__V1__Proof)CHARTMESH__V1__PROOF__INIT;
-    room->at.index = index;
-    room->at.path = room->data;
-    room->at.n_path = len;
-    room->opening = (Chartmesh__V1__Opening)CHARTMESH__V1__OPENING__INIT;
-    room->opening.r = PB(m->lines[index].r);
-    room->opening.entry = pb_bytes(m->lines[index].entry);
-}
-
-static void write_map(struct made *m, struct bundle_writer *writer, const struct map *map,
-                      const struct chain_state *chain, struct builder *out)
-{
-    struct proof_room room;
-    struct map_proof proof;
-    ProtobufCBinaryData siblings[MAP_DEPTH_MAX];
-    Chartmesh__V1__MapFrame message = CHARTMESH__V1__MAP_FRAME__INIT;
-    prove(m, m->map_at, &room);
-    map_prove(map, &chain->key, &proof);
-    for (size_t i = 0; i < proof.siblings_len; i++) {
-        siblings[i] = PB(proof.siblings[i]);
-    }
-    message.at = &room.at;
-    message.opening = &room.opening;
-    message.key = PB(chain->key);
-    message.count = chain->count;
-    message.last = chain->last;
-    if (proof.end == MAP_PRESENT) {
-        message.chain = PB(chain->chain);
-    } else if (proof.end == MAP_OTHER) {
-        message.other_key = PB(proof.other_key);
-        message.other_value = PB(proof.other_value);
-    }
-    message.siblings = siblings;
-    message.n_siblings = proof.siblings_len;
-    frame(m, writer, BUNDLE_MAP, &message.base, out);
-}
-
-static int compare_ids(const void *a, const void *b)
-{
-    return memcmp(((const struct statement *)a)->id.bytes, ((const struct statement *)b)->id.bytes, HASH_LEN);
-}
-
-static void write_entries(struct made *m, struct bundle_writer *writer, struct builder *out)
-{
-    for (size_t i = 0; i < m->lines_len; i++) {
-        struct proof_room room;
-        Chartmesh__V1__EntryFrame message = CHARTMESH__V1__ENTRY_FRAME__INIT;
-        if (m->lines[i].shown) {
-            prove(m, i, &room);
-            message.at = &room.at;
-            message.opening = &room.opening;
-            frame(m, writer, BUNDLE_ENTRY, &message.base, out);
-        }
-    }
-}
-
-static void write_known(struct made *m, struct bundle_writer *writer, struct builder *out)
-{
-    struct err err;
-    struct hash path[2 * MERKLE_PATH_MAX], root = merkle_root(m->leaves, 2);
-    ProtobufCBinaryData data[2 * MERKLE_PATH_MAX];
-    struct merkle_source source = {.get = get, .context = m};
-    Chartmesh__V1__ConsistencyFrame message = CHARTMESH__V1__CONSISTENCY_FRAME__INIT;
-    assert_ok(merkle_consistency(&source, 2, m->lines_len, path, &message.n_path, &err));
-    for (size_t i = 0; i < message.n_path; i++) {
-        data[i] = PB(path[i]);
-    }
-    message.size = 2;
-    message.root = PB(root);
-    message.path = data;
-    frame(m, writer, BUNDLE_CONSISTENCY, &message.base, out);
-}
-
-static void write_answer(struct made *m, struct bundle_writer *writer, const char *origin, struct builder *out)
-{
-    struct err err;
-    Chartmesh__V1__AuditAnswer answer = CHARTMESH__V1__AUDIT_ANSWER__INIT;
-    struct hash root = merkle_edge_root(&m->edge), frames_root = bundle_writer_root(writer, &answer.frames);
-    answer.head = head(m, 60);
-    answer.query = PB(m->query.id);
-    answer.frames_root = PB(frames_root);
-    answer.map_epoch = m->map_at + 1;
-    answer.size = m->lines_len;
-    answer.root = PB(root);
-    answer.origin = (char *)origin;
-    answer.epoch = PB(m->epoch);
-    struct statement statement = sign_as(m, STATEMENT_AUDIT_ANSWER, &answer.base, m->us->statement);
-    assert_ok(bundle_write_frame(writer, BUNDLE_ANSWER, statement.envelope, out, &err));
-}
-
-static struct bytes note_of(struct made *m, const char *origin)
-{
-    struct err err;
-    struct bytes note, line;
-    struct hash root = merkle_edge_root(&m->edge);
-    assert_ok(checkpoint_sign(origin, m->lines_len, &root, m->us->checkpoint, m->arena, &note, &err));
-    if (!m->wrong->no_cosignature) {
-        assert_ok(checkpoint_cosign(note, m->wrong->receiver ? "f0.example/witness" : "f1.example/witness",
-                                    (FEDERATION_HLC >> 16) / 1000 + 60, m->them->witness, m->arena, &line, &err));
-        assert_ok(checkpoint_add(note, line, m->arena, &note, &err));
-    }
-    return note;
-}
-
-static void write_bundle(struct made *m, const struct map *map, const struct chain_state *chain,
-                         struct builder *out)
-{
-    const char *origin = m->wrong->receiver      ? "f1.example/log/0123456789abcdef"
-                         : m->wrong->predecessor ? "f0.example/log/0000000000000007"
-                                                 : "f0.example/log/0123456789abcdef";
-    struct err err;
-    struct bundle_writer writer = {0};
-    assert_ok(bundle_write_frame(&writer, BUNDLE_QUERY, m->query.envelope, out, &err));
-    assert_ok(bundle_write_frame(&writer, BUNDLE_CHECKPOINT, note_of(m, origin), out, &err));
-    write_map(m, &writer, map, chain, out);
-    qsort(m->statements, m->statements_len, sizeof *m->statements, compare_ids);
-    for (size_t i = 0; i < m->statements_len; i++) {
-        assert_ok(bundle_write_frame(&writer, BUNDLE_STATEMENT, m->statements[i].envelope, out, &err));
-    }
-    write_entries(m, &writer, out);
-    write_known(m, &writer, out);
-    write_answer(m, &writer, origin, out);
-}
-
-static void add_entries(struct made *m)
-{
-    struct id other = {{2}};
-    struct hash ignored;
-    add_epoch(m);
-    add_enrolment(m, "spiffe://test/f0.example/app/doctor", &m->doctor, !m->wrong->hidden_enrolment);
-    add_enrolment(m, "spiffe://test/f0.example/auditor/a", &m->asker, true);
-    if (m->wrong->enrolled_twice) {
-        add_enrolment(m, "spiffe://test/f0.example/app/doctor", &ignored, true);
-    }
-    if (!m->wrong->receiver) {
-        add_act(m, KIND(WRITE), &m->doctor, m->version, m->patient, true, true);
-        add_act(m, KIND(POLICY), &m->doctor, m->policy, m->patient, !m->wrong->hidden_link, true);
-    }
-    if (!m->wrong->not_told) {
-        add_disclose(m);
-    }
-    add_act(m, KIND(WRITE), &m->doctor, m->version, other, m->wrong->strange_entry, m->wrong->strange_entry);
-    for (int i = 0; m->wrong->reads && i < 2; i++) {
-        add_act(m, KIND(READ), &m->doctor, m->version, m->patient, true, true);
-    }
-}
-
-/* make_bundle makes a whole bundle in `out`; the query's id goes to *query. */
-static void make_bundle(struct federation *f, const struct wrong *wrong, struct arena *arena, struct builder *out,
-                        struct hash *query)
-{
-    struct err err;
-    struct hash seed = {{42}};
-    struct made *m;
-    void *room;
-    assert_ok(arena_alloc(arena, sizeof *m, &room, &err));
-    m = room;
-    *m = (struct made){.f = f,
-                       .arena = arena,
-                       .wrong = wrong,
-                       .us = &f->members[wrong->receiver],
-                       .them = &f->members[!wrong->receiver]};
-    assert_ok(signing_key_new(&seed, &m->auditor, &err));
-    show_trust(m);
-    make_version(m);
-    make_policy(m);
-    make_authority(m);
-    make_epoch(m);
-    make_disclosure(m);
-    add_entries(m);
-    struct map *map = map_new();
-    struct chain_state chain = chain_of(m);
-    struct hash value = map_value(chain.count, chain.last, &chain.chain), other = {{1}};
-    map_set(map, &other, &other);
-    if (chain.count > 0) {
-        map_set(map, &chain.key, &value);
-    }
-    add_map(m, map);
-    make_query(m);
-    add_query(m);
-    if (wrong->late_entry) {
-        add_act(m, KIND(READ), &m->doctor, m->version, m->patient, true, false);
-    }
-    write_bundle(m, map, &chain, out);
-    *query = m->query.id;
-    map_free(map);
-    signing_key_free(m->auditor);
-}
-
-/* -- the tests */
+enum { ARENA_MAX = 32 << 20 };
 
 static int found(void **state)
 {
@@ -625,23 +17,12 @@ static int disband(void **state)
     return 0;
 }
 
-static struct bytes bundle_of(struct federation *f, const struct wrong *wrong, struct arena *arena,
-                              struct hash *query)
-{
-    struct err err;
-    struct bytes bundle;
-    AUTO_BUILDER(file, 1 << 20);
-    make_bundle(f, wrong, arena, &file, query);
-    assert_ok(builder_copy(&file, arena, &bundle, &err));
-    return bundle;
-}
-
-static void verify_after(struct federation *f, const struct wrong *wrong, const struct bytes *earlier,
+static void verify_after(struct federation *f, const struct made_wrong *wrong, const struct bytes *earlier,
                          struct arena *arena, struct verify_report *report)
 {
     struct err err;
     struct hash query;
-    struct bytes bundle = bundle_of(f, wrong, arena, &query);
+    struct bytes bundle = made_bundle(f, wrong, arena, &query);
     struct verify_options options = {.network = &f->first_network,
                                      .network_version = 1,
                                      .roster_version = 1,
@@ -651,13 +32,13 @@ static void verify_after(struct federation *f, const struct wrong *wrong, const 
     assert_ok(verify_bundle(bundle, &options, arena, report, &err));
 }
 
-static void verify_made(struct federation *f, const struct wrong *wrong, struct arena *arena,
+static void verify_made(struct federation *f, const struct made_wrong *wrong, struct arena *arena,
                         struct verify_report *report)
 {
     verify_after(f, wrong, NULL, arena, report);
 }
 
-static void expect(struct federation *f, const struct wrong *wrong, enum verify_claim claim,
+static void expect(struct federation *f, const struct made_wrong *wrong, enum verify_claim claim,
                    enum verify_state state, const char *why)
 {
     struct verify_report report;
@@ -680,7 +61,7 @@ static void test_verify__a_bundle_with_nothing_wrong_is_proved_decisions_include
 {
     struct verify_report report;
     AUTO_ARENA(arena, ARENA_MAX);
-    verify_made(*state, &(struct wrong){0}, &arena, &report);
+    verify_made(*state, &(struct made_wrong){0}, &arena, &report);
     for (int i = 0; i < VERIFY_CLAIMS; i++) {
         if (report.claims[i].state != VERIFY_PROVED) {
             fail_msg("'%s': %s", verify_claim_name((enum verify_claim)i), report.claims[i].text);
@@ -689,62 +70,78 @@ static void test_verify__a_bundle_with_nothing_wrong_is_proved_decisions_include
     assert_int_equal(report.verdict, VERIFY_PROVED);
     assert_int_equal(report.recomputed, 1);
     assert_int_equal(report.count, 3);
-    expect(*state, &(struct wrong){.reads = true}, VERIFY_COMPLETE, VERIFY_PROVED, "");
+    expect(*state, &(struct made_wrong){.reads = true}, VERIFY_COMPLETE, VERIFY_PROVED, "");
+}
+
+static void test_verify__an_actor_and_a_patient_nobody_knows_are_proved_too(void **state)
+{
+    struct verify_report report;
+    AUTO_ARENA(arena, ARENA_MAX);
+    verify_made(*state, &(struct made_wrong){.actor = true}, &arena, &report);
+    assert_int_equal(report.verdict, VERIFY_PROVED);
+    assert_int_equal(report.count, 4);
+    verify_made(*state, &(struct made_wrong){.absent = true}, &arena, &report);
+    assert_int_equal(report.verdict, VERIFY_PROVED);
+    assert_int_equal(report.count, 0);
+    expect(*state, &(struct made_wrong){.actor = true, .hidden_link = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED,
+           "chain");
 }
 
 static void test_verify__entries_that_do_not_belong_contradict(void **state)
 {
     struct federation *f = *state;
-    expect(f, &(struct wrong){.strange_entry = true}, VERIFY_ENTRIES, VERIFY_CONTRADICTED, "somebody else's");
-    expect(f, &(struct wrong){.enrolled_twice = true}, VERIFY_ENTRIES, VERIFY_CONTRADICTED, "enrolled twice");
-    expect(f, &(struct wrong){.clock_back = true}, VERIFY_ENTRIES, VERIFY_CONTRADICTED, "clock");
-    expect(f, &(struct wrong){.late_entry = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "after the map epoch");
+    expect(f, &(struct made_wrong){.strange_entry = true}, VERIFY_ENTRIES, VERIFY_CONTRADICTED, "somebody else's");
+    expect(f, &(struct made_wrong){.enrolled_twice = true}, VERIFY_ENTRIES, VERIFY_CONTRADICTED, "enrolled twice");
+    expect(f, &(struct made_wrong){.clock_back = true}, VERIFY_ENTRIES, VERIFY_CONTRADICTED, "clock");
+    expect(f, &(struct made_wrong){.late_entry = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED,
+           "after the map epoch");
 }
 
 static void test_I19_verify__what_is_left_out_is_not_proved(void **state)
 {
     struct federation *f = *state;
-    expect(f, &(struct wrong){.hidden_link = true}, VERIFY_CHAIN, VERIFY_NOT_PROVED, "2 of 3 entries");
-    expect(f, &(struct wrong){.hidden_link = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "chain");
-    expect(f, &(struct wrong){.hidden_first = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "entry 0");
-    expect(f, &(struct wrong){.hidden_query = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "records this query");
-    expect(f, &(struct wrong){.hidden_enrolment = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "enrolment");
-    expect(f, &(struct wrong){.no_authority = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "");
-    expect(f, &(struct wrong){.no_cosignature = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "0 of 1");
-    expect(f, &(struct wrong){.no_cosignature = true}, VERIFY_TIMES, VERIFY_NOT_PROVED, "0 of 1");
-    expect(f, &(struct wrong){.no_disclosure = true}, VERIFY_STATEMENTS, VERIFY_NOT_PROVED, "disclosure");
-    expect(f, &(struct wrong){.no_version = true}, VERIFY_AUTHORS, VERIFY_NOT_PROVED, "version");
-    expect(f, &(struct wrong){.restored = true}, VERIFY_ALL_LOGS, VERIFY_NOT_PROVED, "0000000000000007");
+    expect(f, &(struct made_wrong){.hidden_link = true}, VERIFY_CHAIN, VERIFY_NOT_PROVED, "2 of 3 entries");
+    expect(f, &(struct made_wrong){.hidden_link = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "chain");
+    expect(f, &(struct made_wrong){.hidden_first = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "entry 0");
+    expect(f, &(struct made_wrong){.hidden_query = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED,
+           "records this query");
+    expect(f, &(struct made_wrong){.hidden_enrolment = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "enrolment");
+    expect(f, &(struct made_wrong){.no_authority = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "");
+    expect(f, &(struct made_wrong){.no_cosignature = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED, "0 of 1");
+    expect(f, &(struct made_wrong){.no_cosignature = true}, VERIFY_TIMES, VERIFY_NOT_PROVED, "0 of 1");
+    expect(f, &(struct made_wrong){.no_disclosure = true}, VERIFY_STATEMENTS, VERIFY_NOT_PROVED, "disclosure");
+    expect(f, &(struct made_wrong){.no_version = true}, VERIFY_AUTHORS, VERIFY_NOT_PROVED, "version");
+    expect(f, &(struct made_wrong){.restored = true}, VERIFY_ALL_LOGS, VERIFY_NOT_PROVED, "0000000000000007");
 }
 
 static void test_I17_verify__another_map_or_tree_contradicts(void **state)
 {
     struct federation *f = *state;
-    expect(f, &(struct wrong){.other_root = true}, VERIFY_CHAIN, VERIFY_CONTRADICTED, "map");
-    expect(f, &(struct wrong){.known_fork = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "knew");
-    expect(f, &(struct wrong){.other_epoch = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "another log");
+    expect(f, &(struct made_wrong){.other_root = true}, VERIFY_CHAIN, VERIFY_CONTRADICTED, "map");
+    expect(f, &(struct made_wrong){.known_fork = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "knew");
+    expect(f, &(struct made_wrong){.other_epoch = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "another log");
 }
 
 static void test_I16_verify__a_query_outside_its_authority_contradicts(void **state)
 {
     struct federation *f = *state;
-    expect(f, &(struct wrong){.narrow_authority = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "subjects");
-    expect(f, &(struct wrong){.other_purpose = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "purposes");
-    expect(f, &(struct wrong){.old_authority = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "period");
+    expect(f, &(struct made_wrong){.narrow_authority = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "subjects");
+    expect(f, &(struct made_wrong){.other_purpose = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "purposes");
+    expect(f, &(struct made_wrong){.old_authority = true}, VERIFY_COMPLETE, VERIFY_CONTRADICTED, "period");
 }
 
 static void test_verify__statements_that_tell_something_else_contradict(void **state)
 {
     struct federation *f = *state;
-    expect(f, &(struct wrong){.other_recipient = true}, VERIFY_STATEMENTS, VERIFY_CONTRADICTED, "disclosure");
-    expect(f, &(struct wrong){.unnamed = true}, VERIFY_STATEMENTS, VERIFY_CONTRADICTED, "nothing names");
+    expect(f, &(struct made_wrong){.other_recipient = true}, VERIFY_STATEMENTS, VERIFY_CONTRADICTED, "disclosure");
+    expect(f, &(struct made_wrong){.unnamed = true}, VERIFY_STATEMENTS, VERIFY_CONTRADICTED, "nothing names");
 }
 
 static void test_I10_verify__a_disclosure_against_the_policy_contradicts(void **state)
 {
     struct federation *f = *state;
-    expect(f, &(struct wrong){.denied = true}, VERIFY_DECISIONS, VERIFY_CONTRADICTED, "DENY");
-    expect(f, &(struct wrong){.bad_path = true}, VERIFY_DECISIONS, VERIFY_CONTRADICTED, "path");
+    expect(f, &(struct made_wrong){.denied = true}, VERIFY_DECISIONS, VERIFY_CONTRADICTED, "DENY");
+    expect(f, &(struct made_wrong){.bad_path = true}, VERIFY_DECISIONS, VERIFY_CONTRADICTED, "path");
 }
 
 /* The same randomness twice gives the same log, as far as the same things happen. */
@@ -763,9 +160,9 @@ static void test_I20_verify__a_log_that_grew_extends_what_was_seen(void **state)
     uint64_t count = 1;
     AUTO_ARENA(arena, ARENA_MAX);
     random_replace(count_up, &count);
-    struct bytes earlier = bundle_of(*state, &(struct wrong){0}, &arena, &query);
+    struct bytes earlier = made_bundle(*state, &(struct made_wrong){0}, &arena, &query);
     count = 1;
-    verify_after(*state, &(struct wrong){.reads = true}, &earlier, &arena, &report);
+    verify_after(*state, &(struct made_wrong){.reads = true}, &earlier, &arena, &report);
     random_replace(NULL, NULL);
     assert_int_equal(report.verdict, VERIFY_PROVED);
     assert_int_equal(report.count, 5);
@@ -776,16 +173,16 @@ static void test_I20_verify__a_log_rewritten_contradicts_what_was_seen(void **st
     struct verify_report report;
     struct hash query;
     AUTO_ARENA(arena, ARENA_MAX);
-    struct bytes earlier = bundle_of(*state, &(struct wrong){0}, &arena, &query);
-    verify_after(*state, &(struct wrong){.reads = true}, &earlier, &arena, &report);
+    struct bytes earlier = made_bundle(*state, &(struct made_wrong){0}, &arena, &query);
+    verify_after(*state, &(struct made_wrong){.reads = true}, &earlier, &arena, &report);
     assert_int_equal(report.verdict, VERIFY_CONTRADICTED);
     assert_int_equal(report.claims[VERIFY_CHAIN].state, VERIFY_CONTRADICTED);
 
-    earlier = bundle_of(*state, &(struct wrong){.reads = true}, &arena, &query);     /* it counted more */
-    verify_after(*state, &(struct wrong){0}, &earlier, &arena, &report);
+    earlier = made_bundle(*state, &(struct made_wrong){.reads = true}, &arena, &query);     /* it counted more */
+    verify_after(*state, &(struct made_wrong){0}, &earlier, &arena, &report);
     assert_int_not_equal(report.verdict, VERIFY_PROVED);
-    earlier = bundle_of(*state, &(struct wrong){0}, &arena, &query);                 /* the same size: a fork */
-    verify_after(*state, &(struct wrong){0}, &earlier, &arena, &report);
+    earlier = made_bundle(*state, &(struct made_wrong){0}, &arena, &query); /* the same size: a fork */
+    verify_after(*state, &(struct made_wrong){0}, &earlier, &arena, &report);
     assert_int_equal(report.verdict, VERIFY_CONTRADICTED);
     assert_non_null(strstr(report.claims[VERIFY_COMPLETE].text, "fork"));
 }
@@ -795,30 +192,30 @@ static void test_verify__all_logs_needs_a_complete_bundle_of_each(void **state)
     struct verify_report report;
     struct hash query;
     AUTO_ARENA(arena, ARENA_MAX);
-    struct bytes before = bundle_of(*state, &(struct wrong){.predecessor = true}, &arena, &query);
-    verify_after(*state, &(struct wrong){.restored = true}, &before, &arena, &report);
+    struct bytes before = made_bundle(*state, &(struct made_wrong){.predecessor = true}, &arena, &query);
+    verify_after(*state, &(struct made_wrong){.restored = true}, &before, &arena, &report);
     assert_int_equal(report.verdict, VERIFY_PROVED);
     assert_int_equal(report.claims[VERIFY_ALL_LOGS].state, VERIFY_PROVED);
 
-    before = bundle_of(*state, &(struct wrong){.predecessor = true, .hidden_link = true}, &arena, &query);
-    verify_after(*state, &(struct wrong){.restored = true}, &before, &arena, &report);
+    before = made_bundle(*state, &(struct made_wrong){.predecessor = true, .hidden_link = true}, &arena, &query);
+    verify_after(*state, &(struct made_wrong){.restored = true}, &before, &arena, &report);
     assert_int_equal(report.verdict, VERIFY_PROVED);
     assert_int_equal(report.claims[VERIFY_ALL_LOGS].state, VERIFY_NOT_PROVED);
 }
 
 /* The version and the disclosure are the same statements in both logs: so is the randomness they come from. */
-static struct bytes side_of(struct federation *f, const struct wrong *wrong, struct arena *arena)
+static struct bytes side_of(struct federation *f, const struct made_wrong *wrong, struct arena *arena)
 {
     struct hash ignored;
     uint64_t count = 1;
     random_replace(count_up, &count);
-    struct bytes bundle = bundle_of(f, wrong, arena, &ignored);
+    struct bytes bundle = made_bundle(f, wrong, arena, &ignored);
     random_replace(NULL, NULL);
     return bundle;
 }
 
-static void cross(struct federation *f, const struct wrong *sender, const struct wrong *receiver, bool sent,
-                  bool received)
+static void cross(struct federation *f, const struct made_wrong *sender, const struct made_wrong *receiver,
+                  bool sent, bool received)
 {
     struct err err;
     struct verify_report report;
@@ -835,10 +232,10 @@ static void cross(struct federation *f, const struct wrong *sender, const struct
 
 static void test_verify__both_sides_of_a_disclosure_are_compared(void **state)
 {
-    const struct wrong sender = {0}, receiver = {.receiver = true};
+    const struct made_wrong sender = {0}, receiver = {.receiver = true};
     cross(*state, &sender, &receiver, true, true);
-    cross(*state, &sender, &(struct wrong){.receiver = true, .not_told = true}, true, false);
-    cross(*state, &(struct wrong){.not_told = true}, &receiver, false, true);
+    cross(*state, &sender, &(struct made_wrong){.receiver = true, .not_told = true}, true, false);
+    cross(*state, &(struct made_wrong){.not_told = true}, &receiver, false, true);
 }
 
 static void test_verify__another_bundle_of_the_same_log_is_no_other_side(void **state)
@@ -847,7 +244,7 @@ static void test_verify__another_bundle_of_the_same_log_is_no_other_side(void **
     struct hash query;
     struct verify_report report;
     AUTO_ARENA(arena, ARENA_MAX);
-    struct bytes bundle = bundle_of(*state, &(struct wrong){0}, &arena, &query);
+    struct bytes bundle = made_bundle(*state, &(struct made_wrong){0}, &arena, &query);
     struct verify_options options = {
         .network = &((struct federation *)*state)->first_network, .others = &bundle, .others_len = 1};
     assert_ok(verify_bundle(bundle, &options, &arena, &report, &err));
@@ -875,6 +272,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verify__a_bundle_with_nothing_wrong_is_proved_decisions_included),
+        cmocka_unit_test(test_verify__an_actor_and_a_patient_nobody_knows_are_proved_too),
         cmocka_unit_test(test_verify__entries_that_do_not_belong_contradict),
         cmocka_unit_test(test_I19_verify__what_is_left_out_is_not_proved),
         cmocka_unit_test(test_I17_verify__another_map_or_tree_contradicts),
