@@ -84,7 +84,7 @@ static void test_verify__an_actor_and_a_patient_nobody_knows_are_proved_too(void
     assert_int_equal(report.verdict, VERIFY_PROVED);
     assert_int_equal(report.count, 0);
     expect(*state, &(struct made_wrong){.actor = true, .hidden_enrolment = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED,
-           "chain");
+           "enrolment");
 }
 
 static void test_verify__entries_that_do_not_belong_contradict(void **state)
