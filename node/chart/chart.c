@@ -13,7 +13,7 @@ struct chart_row chart_row_of(const struct bytes *parts, size_t count)
     struct chart_row row = {0};
     for (size_t i = 0; i < count; i++) {
         if (parts[i].len > sizeof row.bytes - row.len) {
-            abort();                         /* keys are made of ids: their size is known */
+            abort(); /* keys are made of ids: their size is known */
         }
         if (parts[i].len) {
             memcpy(row.bytes + row.len, parts[i].data, parts[i].len);
@@ -23,24 +23,26 @@ struct chart_row chart_row_of(const struct bytes *parts, size_t count)
     return row;
 }
 
-bool chart_put_sealed(struct chart *chart, struct log_txn *txn, enum store_family family, const struct chart_row *row,
-                      struct bytes plain, struct err *err)
+bool chart_put_sealed(struct chart *chart, struct log_txn *txn, enum store_family family,
+                      const struct chart_row *row, struct bytes plain, struct err *err)
 {
     AUTO_ARENA(arena, ROW_ARENA);
     struct bytes sealed;
-    if (!seal_random(keys_facility(chart->keys, FACILITY_KEY_INDEX), chart_row_view(row), plain, &arena, &sealed, err)) {
+    if (!seal_random(keys_facility(chart->keys, FACILITY_KEY_INDEX), chart_row_view(row), plain, &arena, &sealed,
+                     err)) {
         return false;
     }
     store_put(log_txn_rows(txn), family, chart_row_view(row), sealed);
     return true;
 }
 
-bool chart_get_sealed(struct chart *chart, enum store_family family, const struct chart_row *row, struct arena *arena,
-                      struct bytes *plain, struct err *err)
+bool chart_get_sealed(struct chart *chart, enum store_family family, const struct chart_row *row,
+                      struct arena *arena, struct bytes *plain, struct err *err)
 {
     struct bytes sealed;
     return store_get(chart->store, NULL, family, chart_row_view(row), arena, &sealed, err) &&
-           seal_open(keys_facility(chart->keys, FACILITY_KEY_INDEX), chart_row_view(row), sealed, arena, plain, err);
+           seal_open(keys_facility(chart->keys, FACILITY_KEY_INDEX), chart_row_view(row), sealed, arena, plain,
+                     err);
 }
 
 bool chart_each(struct chart *chart, enum store_family family, struct bytes prefix, struct bytes from,
@@ -79,8 +81,8 @@ bool list_room(struct arena *arena, void **items, size_t count, size_t *capacity
     return true;
 }
 
-bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family family, const struct chart_row *row,
-                    Chartmesh__V1__Dot *out, struct err *err)
+bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family family,
+                    const struct chart_row *row, Chartmesh__V1__Dot *out, struct err *err)
 {
     AUTO_ARENA(arena, 4096);
     struct bytes value;
@@ -93,7 +95,7 @@ bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family 
         if (!reader_end(&r)) {
             return err_raise(err, ERR_CORRUPT, "chart: a dot row of %zu bytes", value.len);
         }
-        tag = drawn_in == incarnation ? tag : 0;             /* a tag belongs to one incarnation */
+        tag = drawn_in == incarnation ? tag : 0; /* a tag belongs to one incarnation */
         counter = tag ? counter : 0;
     } else if (err->code != ERR_NOT_FOUND) {
         return false;
@@ -126,7 +128,8 @@ static bool trust_row(void *context, struct bytes key, struct bytes value, bool 
     struct trust_rows *rows = context;
     (void)key;
     (void)stop;
-    if (!list_room(rows->arena, (void **)&rows->envelopes, rows->count, &rows->capacity, sizeof *rows->envelopes, err)) {
+    if (!list_room(rows->arena, (void **)&rows->envelopes, rows->count, &rows->capacity, sizeof *rows->envelopes,
+                   err)) {
         return false;
     }
     return arena_copy(rows->arena, value, &rows->envelopes[rows->count++], err);
@@ -299,7 +302,8 @@ static bool authority_row(void *context, struct bytes key, struct bytes value, b
     struct bytes envelope;
     (void)key;
     (void)stop;
-    if (!arena_copy(list->arena, value, &envelope, err) || !statement_parse(envelope, list->arena, &statement, err)) {
+    if (!arena_copy(list->arena, value, &envelope, err) ||
+        !statement_parse(envelope, list->arena, &statement, err)) {
         return err_wrap(err, "stored authority");
     }
     if (statement.kind != STATEMENT_AUTHORITY ||

@@ -126,8 +126,11 @@ static void test_chart__an_import_key_is_found_after_a_restart_and_no_other(void
 {
     struct fixture *f = *state;
     struct err err;
-    struct chart_import made = {.subject = f->subject, .document = node_document(f->a, 1), .version = random_hash(),
-                                .content = chart_import_hash(f->a->chart, BYTES_LIT("body"))}, found;
+    struct chart_import made = {.subject = f->subject,
+                                .document = node_document(f->a, 1),
+                                .version = random_hash(),
+                                .content = chart_import_hash(f->a->chart, BYTES_LIT("body"))},
+                        found;
     struct log_txn *txn = log_txn_new(f->a->log);
     assert_ok(chart_import_set(f->a->chart, txn, "https://old.example", "17", &made, &err));
     commit(txn);
@@ -142,10 +145,14 @@ static void test_chart__an_import_key_is_found_after_a_restart_and_no_other(void
 
 /* ---- Versions ------------------------------------------------------------------------------------------------------ */
 
-static struct hash put(struct fixture *f, uint8_t document, const char *text, const struct hash *parents, size_t count)
+static struct hash put(struct fixture *f, uint8_t document, const char *text, const struct hash *parents,
+                       size_t count)
 {
-    const struct node_put what = {.subject = f->subject, .document = node_document(f->a, document),
-                                  .content = bytes_str(text), .parents = parents, .parents_len = count};
+    const struct node_put what = {.subject = f->subject,
+                                  .document = node_document(f->a, document),
+                                  .content = bytes_str(text),
+                                  .parents = parents,
+                                  .parents_len = count};
     return node_put(f->a, &what);
 }
 
@@ -176,8 +183,11 @@ static void test_chart__I40_concurrent_amendments_are_heads_until_a_merge(void *
     struct fixture *f = *state;
     struct hash first = put(f, 1, "one", NULL, 0);
     struct hash sides[2] = {put(f, 1, "two", &first, 1), {{0}}};
-    const struct node_put apart = {.subject = f->subject, .document = node_document(f->a, 1),
-                                   .content = BYTES_LIT("three"), .parents = &first, .parents_len = 1};
+    const struct node_put apart = {.subject = f->subject,
+                                   .document = node_document(f->a, 1),
+                                   .content = BYTES_LIT("three"),
+                                   .parents = &first,
+                                   .parents_len = 1};
     sides[1] = node_put(f->a, &apart);
     struct chart_version *versions = load(f, 1, 3);
     assert_false(at_id(versions, 3, &first)->head);
@@ -227,8 +237,11 @@ static void test_chart__what_is_entered_in_error_marks_its_parent_and_shares_its
 {
     struct fixture *f = *state;
     struct hash first = put(f, 1, "wrong patient", NULL, 0);
-    const struct node_put error = {.subject = f->subject, .document = node_document(f->a, 1), .parents = &first,
-                                   .parents_len = 1, .kind = CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR};
+    const struct node_put error = {.subject = f->subject,
+                                   .document = node_document(f->a, 1),
+                                   .parents = &first,
+                                   .parents_len = 1,
+                                   .kind = CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR};
     struct hash retraction = node_put(f->a, &error);
     struct chart_version *versions = load(f, 1, 2);
     assert_true(versions[0].retracted && versions[1].retracted);
@@ -244,11 +257,18 @@ static void test_chart__effective_labels_join_the_heads(void **state)
     struct err err;
     Chartmesh__V1__Labels *labels;
     struct hash first = put(f, 1, "one", NULL, 0);
-    const struct node_put restricted = {.subject = f->subject, .document = node_document(f->a, 1), .parents = &first,
-                                        .parents_len = 1, .content = BYTES_LIT("two"),
+    const struct node_put restricted = {.subject = f->subject,
+                                        .document = node_document(f->a, 1),
+                                        .parents = &first,
+                                        .parents_len = 1,
+                                        .content = BYTES_LIT("two"),
                                         .confidentiality = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_R};
-    const struct node_put sensitive = {.subject = f->subject, .document = node_document(f->a, 1), .parents = &first,
-                                       .parents_len = 1, .content = BYTES_LIT("three"), .sensitivity = "PSY"};
+    const struct node_put sensitive = {.subject = f->subject,
+                                       .document = node_document(f->a, 1),
+                                       .parents = &first,
+                                       .parents_len = 1,
+                                       .content = BYTES_LIT("three"),
+                                       .sensitivity = "PSY"};
     node_put(f->a, &restricted);
     node_put(f->a, &sensitive);
     assert_ok(chart_effective_labels(load(f, 1, 3), 3, &f->arena, &labels, &err));
@@ -307,8 +327,8 @@ static void test_chart__content_comes_back_chunk_by_chunk_by_its_own_key_only(vo
     for (size_t i = 0; i < sizeof big; i++) {
         big[i] = (uint8_t)(i * 7);
     }
-    const struct node_put what = {.subject = f->subject, .document = node_document(f->a, 1),
-                                  .content = BYTES(big, sizeof big)};
+    const struct node_put what = {
+        .subject = f->subject, .document = node_document(f->a, 1), .content = BYTES(big, sizeof big)};
     node_put(f->a, &what);
     restart(f->a);
     struct chart_version *v = load(f, 1, 1);
@@ -343,8 +363,8 @@ static void test_chart__an_incomplete_version_shows_in_the_feed_when_it_is_compl
     struct feed_place at = log_feed_end(f->a->log);
     struct feed_row rows[4];
     struct id document = node_document(f->a, 1);
-    const struct node_put what = {.subject = f->subject, .document = document, .content = BYTES_LIT("late"),
-                                  .incomplete = true};
+    const struct node_put what = {
+        .subject = f->subject, .document = document, .content = BYTES_LIT("late"), .incomplete = true};
     struct hash version = node_put(f->a, &what);
     assert_int_equal(feed(f->a, &at, rows, 4), 0);
     assert_false(load(f, 1, 1)->complete);
@@ -381,10 +401,11 @@ static void test_chart__a_policy_raises_the_generation_and_law_is_a_set_of_its_o
     struct generation before, after;
     const struct node_policy permit = {.subject = f->subject, .base_effect = CHARTMESH__V1__EFFECT__EFFECT_PERMIT};
     const struct node_policy deny = {.subject = f->subject, .base_effect = CHARTMESH__V1__EFFECT__EFFECT_DENY};
-    const struct node_policy law = {.subject = f->subject, .base_effect = CHARTMESH__V1__EFFECT__EFFECT_PERMIT,
+    const struct node_policy law = {.subject = f->subject,
+                                    .base_effect = CHARTMESH__V1__EFFECT__EFFECT_PERMIT,
                                     .who = CHARTMESH__V1__WHO__WHO_LAW};
-    const struct node_policy apart = {.subject = f->subject, .base_effect = CHARTMESH__V1__EFFECT__EFFECT_DENY,
-                                      .concurrent = true};
+    const struct node_policy apart = {
+        .subject = f->subject, .base_effect = CHARTMESH__V1__EFFECT__EFFECT_DENY, .concurrent = true};
     assert_ok(chart_generation(f->a->chart, &f->subject, &before, &err));
     node_policy(f->a, &permit, NULL, NULL);
     assert_ok(chart_generation(f->a->chart, &f->subject, &after, &err));
@@ -402,7 +423,8 @@ static void test_chart__a_policy_raises_the_generation_and_law_is_a_set_of_its_o
 
 /* ---- What is owed, and what was handed over ------------------------------------------------------------------------- */
 
-static struct outbox_row *outbox(struct fixture *f, const struct id *peer, Chartmesh__V1__Lane lane, size_t expected)
+static struct outbox_row *outbox(struct fixture *f, const struct id *peer, Chartmesh__V1__Lane lane,
+                                 size_t expected)
 {
     struct err err;
     struct outbox_row *rows;
@@ -462,7 +484,7 @@ static void test_chart__a_version_is_owed_to_those_whom_the_policy_names(void **
     put(f, 1, "before", NULL, 0);
     outbox(f, &peer, CHARTMESH__V1__LANE__LANE_BULK, 0);
     node_grant(f->a, &f->subject, &peer, NULL);
-    outbox(f, &peer, CHARTMESH__V1__LANE__LANE_BULK, 1);          /* the backfill */
+    outbox(f, &peer, CHARTMESH__V1__LANE__LANE_BULK, 1); /* the backfill */
     struct hash version = put(f, 2, "after", NULL, 0);
     struct outbox_row *rows = outbox(f, &peer, CHARTMESH__V1__LANE__LANE_BULK, 2);
     assert_bytes_equal(BYTES_OF(rows[1].statement), BYTES_OF(version));
@@ -474,8 +496,14 @@ static void test_chart__the_ledger_has_one_row_per_version_and_peer(void **state
     struct fixture *f = *state;
     struct err err;
     struct id document = node_document(f->a, 1), peer = f->federation->members[1].id;
-    struct ledger_row row = {.subject = f->subject, .document = document, .peer = peer, .version = random_hash(),
-                             .disclosure = random_hash(), .generation = {3, 4}, .n = 5, .state = LEDGER_NUMBERED};
+    struct ledger_row row = {.subject = f->subject,
+                             .document = document,
+                             .peer = peer,
+                             .version = random_hash(),
+                             .disclosure = random_hash(),
+                             .generation = {3, 4},
+                             .n = 5,
+                             .state = LEDGER_NUMBERED};
     struct ledger_row found, *rows, second = row;
     size_t count;
     second.peer = f->federation->members[2].id;
@@ -505,8 +533,11 @@ static void test_chart__a_case_is_open_until_its_receipt_comes(void **state)
 {
     struct fixture *f = *state;
     struct err err;
-    struct chart_case one = {.subject = f->subject, .order = {{1}}, .peer = f->federation->members[1].id,
-                             .opened_hlc = 7}, two = one, found, *cases;
+    struct chart_case one = {.subject = f->subject,
+                             .order = {{1}},
+                             .peer = f->federation->members[1].id,
+                             .opened_hlc = 7},
+                      two = one, found, *cases;
     size_t count;
     uint64_t subjects, documents, versions, open;
     two.order.bytes[0] = 2;
@@ -544,13 +575,17 @@ static void test_chart__I5_a_fence_only_rises(void **state)
     struct err err;
     struct id document = node_document(f->a, 1), other = node_document(f->a, 2);
     struct generation fence;
-    const struct { bool whole; struct generation to, one, two; } steps[] = {
+    const struct {
+        bool whole;
+        struct generation to, one, two;
+    } steps[] = {
         {false, {2, 5}, {2, 5}, {0, 0}}, {false, {2, 4}, {2, 5}, {0, 0}}, {true, {2, 3}, {2, 5}, {2, 3}},
-        {true, {3, 1}, {3, 1}, {3, 1}}, {false, {3, 2}, {3, 2}, {3, 1}},
+        {true, {3, 1}, {3, 1}, {3, 1}},  {false, {3, 2}, {3, 2}, {3, 1}},
     };
     for (size_t i = 0; i < COUNT(steps); i++) {
         struct log_txn *txn = log_txn_new(f->a->log);
-        assert_ok(chart_fence_raise(f->a->chart, txn, &f->subject, steps[i].whole ? NULL : &document, steps[i].to, &err));
+        assert_ok(chart_fence_raise(f->a->chart, txn, &f->subject, steps[i].whole ? NULL : &document, steps[i].to,
+                                    &err));
         commit(txn);
         assert_ok(chart_fence(f->a->chart, &f->subject, &document, &fence, &err));
         assert_int_equal(generation_compare(fence, steps[i].one), 0);
@@ -596,7 +631,8 @@ static struct hash *purge(struct fixture *f, const struct id *documents, size_t 
     struct hash *gone;
     size_t gone_count;
     struct log_txn *txn = log_txn_new(f->b->log);
-    assert_ok(chart_purge(f->b->chart, txn, &f->subject, documents, count, to, &f->arena, &gone, &gone_count, &err));
+    assert_ok(
+        chart_purge(f->b->chart, txn, &f->subject, documents, count, to, &f->arena, &gone, &gone_count, &err));
     commit(txn);
     assert_int_equal(gone_count, expected);
     return gone;
@@ -670,12 +706,12 @@ static void test_chart__a_purge_of_the_subject_leaves_nothing_but_the_fence(void
     assert_ok(chart_fence(f->b->chart, &f->subject, &copy->document, &fence, &err));
     assert_int_equal(generation_compare(fence, to), 0);
     size_t n = feed(f->b, &at, rows, 32);
-    assert_true(n >= 13);                                      /* twelve documents, and one row for the rest */
+    assert_true(n >= 13); /* twelve documents, and one row for the rest */
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(rows[i].kind, FEED_REMOVED);
     }
     assert_true(id_is_zero(&rows[n - 1].document));
-    purge(f, NULL, 0, to, 0);                                  /* once more: nothing to do */
+    purge(f, NULL, 0, to, 0); /* once more: nothing to do */
 }
 
 static void test_chart__a_purge_of_documents_keeps_the_others_readable(void **state)
@@ -730,8 +766,11 @@ static void test_chart__a_purge_keeps_content_that_a_kept_version_shares(void **
     struct bytes sealed;
     hand_over(f, 1);
     assert_true(at_b(f, 1, &copy));
-    const struct node_put relabel = {.subject = f->subject, .document = copy->document, .parents = &copy->id,
-                                     .parents_len = 1, .kind = CHARTMESH__V1__KIND__KIND_RELABEL,
+    const struct node_put relabel = {.subject = f->subject,
+                                     .document = copy->document,
+                                     .parents = &copy->id,
+                                     .parents_len = 1,
+                                     .kind = CHARTMESH__V1__KIND__KIND_RELABEL,
                                      .confidentiality = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_M};
     struct hash relabelled = node_put(f->a, &relabel);
     node_grant(f->a, &f->subject, &f->b->member->id, NULL);
@@ -794,7 +833,7 @@ static void test_chart__trust_that_was_added_is_there_after_a_restart_and_enters
         commit(txn);
     }
     restart(f->a);
-    assert_int_equal(log_size(f->a->log).size, before);       /* known, and a peer's epoch: neither is an act */
+    assert_int_equal(log_size(f->a->log).size, before); /* known, and a peer's epoch: neither is an act */
     const struct trust *trust = chart_trust_take(f->a->chart);
     found = trust_envelope(trust, &statement.id);
     assert_bytes_equal(found, epoch);

@@ -41,8 +41,8 @@ static struct chart_row fence_row(const struct subject *subject, const struct id
     return ROW(LETTER("F"), BYTES_OF(subject->p), BYTES_OF(*(document ? document : &whole)));
 }
 
-bool chart_fence(struct chart *chart, const struct subject *subject, const struct id *document, struct generation *out,
-                 struct err *err)
+bool chart_fence(struct chart *chart, const struct subject *subject, const struct id *document,
+                 struct generation *out, struct err *err)
 {
     struct chart_row whole = fence_row(subject, NULL), one = fence_row(subject, document);
     *out = (struct generation){0};
@@ -97,7 +97,8 @@ static bool disclosure_row(void *context, struct bytes key, struct bytes value, 
     struct generation generation = read_generation(&r);
     struct hash id;
     (void)stop;
-    if (!reader_end(&r) || key.len != 1 + 2 * HASH_LEN || !hash_from(BYTES(key.data + 1 + HASH_LEN, HASH_LEN), &id)) {
+    if (!reader_end(&r) || key.len != 1 + 2 * HASH_LEN ||
+        !hash_from(BYTES(key.data + 1 + HASH_LEN, HASH_LEN), &id)) {
         return err_raise(err, ERR_CORRUPT, "chart: a disclosure row of %zu bytes", value.len);
     }
     int order = generation_compare(generation, list->highest);
@@ -234,8 +235,8 @@ static bool goes(struct chart *chart, const struct chart_version *v, struct gene
     return true;
 }
 
-/* What goes of a document's versions is marked first: a RELABEL or ENTERED_IN_ERROR that stays keeps the content that it
- * shares with one that goes. */
+/* What goes of a document's versions is marked first: a RELABEL or ENTERED_IN_ERROR that stays keeps the content
+ * that it shares with one that goes. */
 static bool purge_document(struct purge *p, const struct id *document, bool ordered, struct err *err)
 {
     struct chart_version *versions;
@@ -279,9 +280,9 @@ static bool is_ordered(const struct id *documents, size_t count, const struct id
     return count == 0;
 }
 
-bool chart_purge(struct chart *chart, struct log_txn *txn, const struct subject *subject, const struct id *documents,
-                 size_t count, struct generation to, struct arena *arena, struct hash **purged, size_t *purged_count,
-                 struct err *err)
+bool chart_purge(struct chart *chart, struct log_txn *txn, const struct subject *subject,
+                 const struct id *documents, size_t count, struct generation to, struct arena *arena,
+                 struct hash **purged, size_t *purged_count, struct err *err)
 {
     struct purge p = {.chart = chart, .txn = txn, .subject = subject, .to = to, .arena = arena};
     struct id *held;

@@ -5,8 +5,8 @@ enum { ROW_ARENA = 64 << 10 };
 
 /* ---- Outbox ---------------------------------------------------------------------------------------------------- */
 
-bool chart_outbox_put(struct chart *chart, struct log_txn *txn, const struct id *peer, const struct outbox_row *row,
-                      struct err *err)
+bool chart_outbox_put(struct chart *chart, struct log_txn *txn, const struct id *peer,
+                      const struct outbox_row *row, struct err *err)
 {
     struct be64 order = be64(world_hlc(chart->world));
     uint8_t lane = (uint8_t)item_lane(row->kind);
@@ -101,8 +101,8 @@ void chart_outbox_listen(struct chart *chart, void (*fn)(void *context), void *c
 
 /* ---- Ledger ---------------------------------------------------------------------------------------------------- */
 
-static struct chart_row ledger_key(const struct subject *subject, const struct id *document, const struct hash *version,
-                                   const struct id *peer)
+static struct chart_row ledger_key(const struct subject *subject, const struct id *document,
+                                   const struct hash *version, const struct id *peer)
 {
     return ROW(LETTER("L"), BYTES_OF(subject->p), BYTES_OF(*document), BYTES_OF(*version), BYTES_OF(*peer));
 }
@@ -172,8 +172,9 @@ static bool ledger_row(void *context, struct bytes key, struct bytes value, bool
     return true;
 }
 
-bool chart_ledger(struct chart *chart, const struct subject *subject, const struct id *document, const struct id *peer,
-                  struct arena *arena, struct ledger_row **out, size_t *count, struct err *err)
+bool chart_ledger(struct chart *chart, const struct subject *subject, const struct id *document,
+                  const struct id *peer, struct arena *arena, struct ledger_row **out, size_t *count,
+                  struct err *err)
 {
     struct ledger_list list = {.arena = arena, .peer = peer};
     struct chart_row prefix = ROW(LETTER("L"), BYTES_OF(subject->p), document ? BYTES_OF(*document) : BYTES_NONE);

@@ -87,8 +87,8 @@ bool chart_policy_add(struct chart *chart, struct log_txn *txn, const struct sta
            chart_generation_raise(chart, txn, &subject, generation, err);
 }
 
-bool chart_policy_dot(struct chart *chart, struct log_txn *txn, const struct subject *subject, Chartmesh__V1__Dot *out,
-                      struct err *err)
+bool chart_policy_dot(struct chart *chart, struct log_txn *txn, const struct subject *subject,
+                      Chartmesh__V1__Dot *out, struct err *err)
 {
     struct chart_row row = ROW(LETTER("q"), BYTES_OF(subject->p));
     return chart_draw_dot(chart, txn, FAMILY_INDEX, &row, out, err);

@@ -37,7 +37,10 @@ struct chart {
     struct world_lock *locks[CHART_LOCKS], *request_locks[CHART_LOCKS];
 };
 
-struct chart_row { uint8_t bytes[CHART_ROW_MAX]; size_t len; };
+struct chart_row {
+    uint8_t bytes[CHART_ROW_MAX];
+    size_t len;
+};
 
 static inline struct bytes chart_row_view(const struct chart_row *row)
 {
@@ -46,12 +49,13 @@ static inline struct bytes chart_row_view(const struct chart_row *row)
 
 /* chart_row builds a key from pieces. */
 struct chart_row chart_row_of(const struct bytes *parts, size_t count);
-#define ROW(...)                                                                                             \
-    chart_row_of((const struct bytes[]){__VA_ARGS__}, COUNT(((const struct bytes[]){__VA_ARGS__})))
+#define ROW(...) chart_row_of((const struct bytes[]){__VA_ARGS__}, COUNT(((const struct bytes[]){__VA_ARGS__})))
 #define LETTER(c) BYTES_LIT(c)
 
 /* The text of a u64 in a key. */
-struct be64 { uint8_t bytes[8]; };
+struct be64 {
+    uint8_t bytes[8];
+};
 static inline struct be64 be64(uint64_t value)
 {
     struct be64 out;
@@ -67,7 +71,8 @@ NODISCARD bool chart_get_sealed(struct chart *chart, enum store_family family, c
 
 /* chart_each calls `fn` for every row with the prefix, in order, until it returns false (*stop) or fails. */
 NODISCARD bool chart_each(struct chart *chart, enum store_family family, struct bytes prefix, struct bytes from,
-                          bool (*fn)(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err),
+                          bool (*fn)(void *context, struct bytes key, struct bytes value, bool *stop,
+                                     struct err *err),
                           void *context, struct err *err);
 
 /* chart_draw_dot: the next dot of a series whose row is given. */
@@ -81,4 +86,5 @@ NODISCARD bool list_room(struct arena *arena, void **items, size_t count, size_t
 NODISCARD bool feed_row_put(struct log_txn *txn, const struct feed_row *row, struct err *err);
 NODISCARD bool subject_row_put(struct chart *chart, struct log_txn *txn, const struct subject *subject,
                                const struct id *identity, uint64_t since, struct err *err);
-NODISCARD bool chart_subject_by_p(struct chart *chart, const struct id *p, struct chart_subject *out, struct err *err);
+NODISCARD bool chart_subject_by_p(struct chart *chart, const struct id *p, struct chart_subject *out,
+                                  struct err *err);

@@ -11,8 +11,8 @@ static struct chart_row subject_row(const struct chart *chart, const struct subj
     return ROW(own ? LETTER("s") : LETTER("i"), BYTES_OF(subject->p));
 }
 
-bool subject_row_put(struct chart *chart, struct log_txn *txn, const struct subject *subject, const struct id *identity,
-                     uint64_t since, struct err *err)
+bool subject_row_put(struct chart *chart, struct log_txn *txn, const struct subject *subject,
+                     const struct id *identity, uint64_t since, struct err *err)
 {
     struct be64 since_be = be64(since);
     struct chart_row row = subject_row(chart, subject);
@@ -110,7 +110,8 @@ bool chart_subjects(struct chart *chart, bool own, const struct id *after, size_
     struct chart_row from = ROW(letter, after ? BYTES_OF(*after) : BYTES_NONE);
     struct subject_list list = {.chart = chart, .arena = arena, .max = max};
     list.skip = after ? chart_row_view(&from) : BYTES_NONE;
-    if (!chart_each(chart, FAMILY_INDEX, letter, after ? chart_row_view(&from) : BYTES_NONE, list_subject, &list, err)) {
+    if (!chart_each(chart, FAMILY_INDEX, letter, after ? chart_row_view(&from) : BYTES_NONE, list_subject, &list,
+                    err)) {
         return err_wrap(err, "subjects");
     }
     *out = list.items;
@@ -214,7 +215,8 @@ static bool lookup_row(void *context, struct bytes key, struct bytes value, bool
         return err_raise(err, ERR_CORRUPT, "chart: an identifier row of %zu bytes", key.len);
     }
     if (!chart_subject_by_p(lookup->chart, &p, &found, err) ||
-        !list_room(lookup->arena, (void **)&lookup->items, lookup->count, &lookup->capacity, sizeof *lookup->items, err)) {
+        !list_room(lookup->arena, (void **)&lookup->items, lookup->count, &lookup->capacity, sizeof *lookup->items,
+                   err)) {
         return false;
     }
     lookup->items[lookup->count++] = found.subject;

@@ -16,8 +16,8 @@ struct version_list {
     size_t count, capacity;
 };
 
-static bool open_version(struct version_list *list, const struct hash *id, struct bytes row, struct chart_version *out,
-                         bool *readable, struct err *err)
+static bool open_version(struct version_list *list, const struct hash *id, struct bytes row,
+                         struct chart_version *out, bool *readable, struct err *err)
 {
     AUTO_WIPE_HASH(dek);
     struct content_keys keys;
@@ -28,7 +28,7 @@ static bool open_version(struct version_list *list, const struct hash *id, struc
         return false;
     }
     if (!keys_dek(list->chart->keys, &list->subject->p, &out->content, &dek, err)) {
-        return err->code == ERR_NOT_FOUND;                    /* its key was destroyed: it is gone */
+        return err->code == ERR_NOT_FOUND; /* its key was destroyed: it is gone */
     }
     content_keys_derive(&dek, &out->content, &keys);
     bool ok = header_open(&keys, id, row, list->arena, &out->envelope, err) &&
@@ -107,7 +107,7 @@ static void place_causally(struct chart_version *items, size_t *waiting, size_t 
             }
         }
         if (best == count) {
-            return;                                           /* a cycle cannot be: ids are hashes */
+            return; /* a cycle cannot be: ids are hashes */
         }
         struct chart_version chosen = items[best];
         items[best] = items[placed];
@@ -181,8 +181,8 @@ static bool mark_versions(struct chart *chart, struct version_list *list, struct
     return true;
 }
 
-bool chart_document(struct chart *chart, const struct subject *subject, const struct id *document, struct arena *arena,
-                    struct chart_version **out, size_t *count, struct err *err)
+bool chart_document(struct chart *chart, const struct subject *subject, const struct id *document,
+                    struct arena *arena, struct chart_version **out, size_t *count, struct err *err)
 {
     struct version_list list = {.chart = chart, .subject = subject, .document = document, .arena = arena};
     struct chart_row prefix = ROW(BYTES_OF(subject->p), BYTES_OF(*document), LETTER("v"));
@@ -249,8 +249,8 @@ bool chart_documents(struct chart *chart, const struct subject *subject, const s
     return true;
 }
 
-bool chart_version_place(struct chart *chart, const struct hash *version, struct subject *subject, struct id *document,
-                         struct err *err)
+bool chart_version_place(struct chart *chart, const struct hash *version, struct subject *subject,
+                         struct id *document, struct err *err)
 {
     AUTO_ARENA(arena, ROW_ARENA);
     struct bytes value;
@@ -311,8 +311,8 @@ bool chart_content_new(struct chart *chart, struct log_txn *txn, const struct su
     return true;
 }
 
-bool chart_content_load(struct chart *chart, const struct id *p, const struct id *content, struct chart_content *out,
-                        struct err *err)
+bool chart_content_load(struct chart *chart, const struct id *p, const struct id *content,
+                        struct chart_content *out, struct err *err)
 {
     AUTO_WIPE_HASH(dek);
     if (!keys_dek(chart->keys, p, content, &dek, err)) {
@@ -324,8 +324,8 @@ bool chart_content_load(struct chart *chart, const struct id *p, const struct id
     return true;
 }
 
-bool chart_content_chunk(struct chart *chart, struct log_txn *txn, const struct chart_content *content, uint64_t index,
-                         bool last, struct bytes coded, struct err *err)
+bool chart_content_chunk(struct chart *chart, struct log_txn *txn, const struct chart_content *content,
+                         uint64_t index, bool last, struct bytes coded, struct err *err)
 {
     (void)chart;
     AUTO_ARENA(arena, ROW_ARENA);
@@ -377,8 +377,8 @@ bool chart_content_meta_read(struct chart *chart, const struct id *p, const stru
 
 /* ---- Who may have to get it: those that the policies name -------------------------------------------------------- */
 
-static bool add_facility(struct arena *arena, struct id **items, size_t *count, size_t *capacity, struct bytes view,
-                         struct err *err)
+static bool add_facility(struct arena *arena, struct id **items, size_t *count, size_t *capacity,
+                         struct bytes view, struct err *err)
 {
     struct id id;
     if (!id_from(view, &id)) {
@@ -426,7 +426,8 @@ bool chart_named(struct chart *chart, const struct subject *subject, const struc
 }
 
 static bool version_outbox(struct chart *chart, struct log_txn *txn, const struct subject *subject,
-                           const struct id *document, const struct hash *version, bool contribution, struct err *err)
+                           const struct id *document, const struct hash *version, bool contribution,
+                           struct err *err)
 {
     AUTO_ARENA(arena, 64 << 20);
     struct outbox_row row = {
@@ -455,7 +456,8 @@ static bool message_places(const Chartmesh__V1__Version *message, struct subject
 {
     struct id facility, patient;
     if (!id_from(bytes_pb(message->subject->facility), &facility) ||
-        !id_from(bytes_pb(message->subject->patient), &patient) || !id_from(bytes_pb(message->document), document)) {
+        !id_from(bytes_pb(message->subject->patient), &patient) ||
+        !id_from(bytes_pb(message->document), document)) {
         return err_raise(err, ERR_INVALID, "version: an id of another length");
     }
     *subject = subject_make(&facility, &patient);
@@ -482,11 +484,13 @@ bool chart_version_add(struct chart *chart, struct log_txn *txn, const struct st
     struct id document;
     struct bytes header;
     if (!message_places((const Chartmesh__V1__Version *)statement->message, &subject, &document, err) ||
-        !header_seal(&content->keys, &content->id, flags, &statement->id, statement->envelope, &arena, &header, err) ||
+        !header_seal(&content->keys, &content->id, flags, &statement->id, statement->envelope, &arena, &header,
+                     err) ||
         !chart_subject(chart, &subject, &known, err)) {
         return err_wrap(err, "version row");
     }
-    if (!known.own && !incoming_subject(chart, txn, &known, (const Chartmesh__V1__Version *)statement->message, &document, err)) {
+    if (!known.own && !incoming_subject(chart, txn, &known, (const Chartmesh__V1__Version *)statement->message,
+                                        &document, err)) {
         return false;
     }
     struct chart_row row = ROW(BYTES_OF(subject.p), BYTES_OF(document), LETTER("v"), BYTES_OF(statement->id));
@@ -494,11 +498,13 @@ bool chart_version_add(struct chart *chart, struct log_txn *txn, const struct st
     struct chart_row place = ROW(BYTES_OF(subject.p), BYTES_OF(document));
     store_put(log_txn_rows(txn), FAMILY_RECORD, chart_row_view(&row), header);
     store_put(log_txn_rows(txn), FAMILY_INDEX, chart_row_view(&index), chart_row_view(&place));
-    struct feed_row feed = {.kind = FEED_VERSION, .subject = subject, .document = document, .version = statement->id};
+    struct feed_row feed = {
+        .kind = FEED_VERSION, .subject = subject, .document = document, .version = statement->id};
     /* What is not complete yet goes to nobody: it is queued when its last chunk is here (chart_version_flags). */
     bool readable = flags & VERSION_COMPLETE;
-    return !readable || (version_outbox(chart, txn, &subject, &document, &statement->id, flags & VERSION_PENDING, err) &&
-                         feed_row_put(txn, &feed, err));
+    return !readable ||
+           (version_outbox(chart, txn, &subject, &document, &statement->id, flags & VERSION_PENDING, err) &&
+            feed_row_put(txn, &feed, err));
 }
 
 bool chart_version_flags(struct chart *chart, struct log_txn *txn, const struct subject *subject,
@@ -514,7 +520,7 @@ bool chart_version_flags(struct chart *chart, struct log_txn *txn, const struct 
     if (value.len <= ID_LEN) {
         return err_raise(err, ERR_CORRUPT, "chart: a version row of %zu bytes", value.len);
     }
-    uint8_t *flags = (uint8_t *)(uintptr_t)value.data + ID_LEN, before = *flags;    /* our own copy */
+    uint8_t *flags = (uint8_t *)(uintptr_t)value.data + ID_LEN, before = *flags; /* our own copy */
     *flags = (uint8_t)((before | set) & ~clear);
     store_put(log_txn_rows(txn), FAMILY_RECORD, chart_row_view(&row), value);
     struct feed_row feed = {.kind = FEED_VERSION, .subject = *subject, .document = *document, .version = *version};

@@ -62,8 +62,8 @@ ProtobufCBinaryData pb_of(struct bytes view)
 
 /* ---- Deciding -------------------------------------------------------------------------------------------------- */
 
-static bool compile_heads(struct chart_policy *policies, size_t count, struct arena *arena, struct consent_heads *out,
-                          struct err *err)
+static bool compile_heads(struct chart_policy *policies, size_t count, struct arena *arena,
+                          struct consent_heads *out, struct err *err)
 {
     void *memory;
     if (!arena_array(arena, count, sizeof(struct consent_policy), &memory, err)) {
@@ -80,8 +80,8 @@ static bool compile_heads(struct chart_policy *policies, size_t count, struct ar
     return consent_heads_find(compiled, heads, arena, out, err);
 }
 
-bool consent_state_of(struct gate *gate, const struct subject *subject, struct chart_policy *policies, size_t count,
-                      struct arena *arena, struct consent_state *out, struct err *err)
+bool consent_state_of(struct gate *gate, const struct subject *subject, struct chart_policy *policies,
+                      size_t count, struct arena *arena, struct consent_state *out, struct err *err)
 {
     struct world_interval now = world_security_clock(chart_world(gate->chart));
     *out = (struct consent_state){.policies = policies, .policies_len = count};
@@ -228,9 +228,9 @@ static int compare_basis(const void *a, const void *b)
     return bytes_compare(BYTES(x, n), BYTES(y, m));
 }
 
-bool decision_message(struct gate *gate, const struct consent_state *state, const struct consent_decision *decisions,
-                      size_t count, const struct hash *disclosure, struct arena *arena, Chartmesh__V1__Decision **out,
-                      struct err *err)
+bool decision_message(struct gate *gate, const struct consent_state *state,
+                      const struct consent_decision *decisions, size_t count, const struct hash *disclosure,
+                      struct arena *arena, Chartmesh__V1__Decision **out, struct err *err)
 {
     void *memory;
     if (!arena_alloc(arena, sizeof(Chartmesh__V1__Decision), &memory, err)) {
@@ -328,11 +328,13 @@ static bool absent_allowed(struct gate *gate)
     return gate->absent_count++ < GATE_ABSENT_PER_S;
 }
 
-bool refuse(struct gate *gate, const struct caller *caller, const struct subject *subject, const struct hash *versions,
-            size_t count, const Chartmesh__V1__Decision *decision, const char *why, struct err *err)
+bool refuse(struct gate *gate, const struct caller *caller, const struct subject *subject,
+            const struct hash *versions, size_t count, const Chartmesh__V1__Decision *decision, const char *why,
+            struct err *err)
 {
     struct read_entry entry = {
-        .kind = decision ? CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_DENIED : CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT,
+        .kind =
+            decision ? CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_DENIED : CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT,
         .caller = caller,
         .subject = subject,
         .objects = versions,
@@ -355,8 +357,9 @@ bool read_chunk(struct gate *gate, const struct chart_content *content, uint64_t
     struct bytes sealed;
     bool last = index + 1 == content_chunks(length);
     if (!chart_content_chunk_read(gate->chart, &content->id, index, arena, &sealed, err)) {
-        return err->code == ERR_NOT_FOUND ? err_raise(err, ERR_CORRUPT, "content: chunk %ju is missing", (uintmax_t)index)
-                                          : false;
+        return err->code == ERR_NOT_FOUND
+                   ? err_raise(err, ERR_CORRUPT, "content: chunk %ju is missing", (uintmax_t)index)
+                   : false;
     }
     return chunk_open(&content->keys, &content->id, index, last, sealed, arena, coded, err) &&
            chunk_decode(*coded, chunk_length(length, index), arena, plain, err);
@@ -434,7 +437,8 @@ bool gate_receipt_open(struct gate *gate, const char *principal, struct bytes re
     }
     struct reader r = reader_of(plain);
     uint64_t at = read_u64be(&r), incarnation = read_u64be(&r);
-    if (!bytes_equal(read_bytes(&r, HASH_LEN), BYTES_OF(who)) || incarnation != log_incarnation(chart_log(gate->chart))) {
+    if (!bytes_equal(read_bytes(&r, HASH_LEN), BYTES_OF(who)) ||
+        incarnation != log_incarnation(chart_log(gate->chart))) {
         return err_raise_field(err, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_TOKEN_INVALID, "receipt",
                                "a receipt of another principal or incarnation");
     }

@@ -38,10 +38,11 @@ static bool download_open(struct gate *gate, const struct caller *caller, const 
     d->subject = *subject;
     d->version = version->id;
     arena_init(&d->arena, 64 << 10);
-    bool ok = keep_text(&d->arena, &d->caller.principal, err) && keep_text(&d->arena, &d->caller.user, err) &&
-              keep_text(&d->arena, &d->caller.role_text, err) && keep_text(&d->arena, &d->caller.purpose, err) &&
-              chart_content_load(gate->chart, &subject->p, &version->content, &d->content, err) &&
-              chart_content_meta_read(gate->chart, &subject->p, &version->document, &version->content, &d->meta, err);
+    bool ok =
+        keep_text(&d->arena, &d->caller.principal, err) && keep_text(&d->arena, &d->caller.user, err) &&
+        keep_text(&d->arena, &d->caller.role_text, err) && keep_text(&d->arena, &d->caller.purpose, err) &&
+        chart_content_load(gate->chart, &subject->p, &version->content, &d->content, err) &&
+        chart_content_meta_read(gate->chart, &subject->p, &version->document, &version->content, &d->meta, err);
     d->at = request->offset;
     d->until = request->length ? request->offset + request->length : d->meta.length;
     if (ok && (request->offset > d->meta.length || d->until > d->meta.length || d->until < d->at)) {
@@ -147,8 +148,11 @@ void gate_download_close(struct gate_download *d)
     }
     if (!hash_is_zero(&d->version)) {
         struct err ignored;                  /* the READ entry stands; a node that cannot write ends by itself */
-        const struct read_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ_END, .caller = &d->caller,
-                                         .subject = &d->subject, .objects = &d->version, .objects_len = 1,
+        const struct read_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ_END,
+                                         .caller = &d->caller,
+                                         .subject = &d->subject,
+                                         .objects = &d->version,
+                                         .objects_len = 1,
                                          .extent = d->released};
         if (!log_read(d->gate, &entry, NULL, &ignored)) {
             d->released = 0;

@@ -42,7 +42,8 @@ NODISCARD bool consent_state_load(struct gate *gate, const struct subject *subje
                                   struct consent_state *out, struct err *err);
 NODISCARD bool consent_state_of(struct gate *gate, const struct subject *subject, struct chart_policy *policies,
                                 size_t count, struct arena *arena, struct consent_state *out, struct err *err);
-void consent_state_context(const struct gate *gate, const struct consent_state *state, struct consent_context *out);
+void consent_state_context(const struct gate *gate, const struct consent_state *state,
+                           struct consent_context *out);
 
 /* The facts of one version of a loaded document. */
 struct consent_version version_facts(const struct chart_version *versions, size_t count, size_t i,
@@ -50,18 +51,20 @@ struct consent_version version_facts(const struct chart_version *versions, size_
 
 /* decide_version: READ or SEARCH by this caller, of version i. */
 NODISCARD bool decide_version(struct gate *gate, const struct consent_state *state, const struct caller *caller,
-                              enum consent_action action, const struct chart_version *versions, size_t count, size_t i,
-                              const Chartmesh__V1__Labels *effective, struct arena *arena,
+                              enum consent_action action, const struct chart_version *versions, size_t count,
+                              size_t i, const Chartmesh__V1__Labels *effective, struct arena *arena,
                               struct consent_decision *out, struct err *err);
 
 /* A log entry's Decision out of one or several. `disclosure` NULL: none. */
 NODISCARD bool decision_message(struct gate *gate, const struct consent_state *state,
-                                const struct consent_decision *decisions, size_t count, const struct hash *disclosure,
-                                struct arena *arena, Chartmesh__V1__Decision **out, struct err *err);
+                                const struct consent_decision *decisions, size_t count,
+                                const struct hash *disclosure, struct arena *arena, Chartmesh__V1__Decision **out,
+                                struct err *err);
 
 /* read_content opens a complete content, checks its commitment, and gives it whole (<= GATE_INLINE_MAX). */
 NODISCARD bool read_content(struct gate *gate, const struct subject *subject, const struct chart_version *version,
-                            const struct content_meta *meta, struct arena *arena, struct bytes *out, struct err *err);
+                            const struct content_meta *meta, struct arena *arena, struct bytes *out,
+                            struct err *err);
 /* read_chunk opens one chunk: coded and plain. */
 NODISCARD bool read_chunk(struct gate *gate, const struct chart_content *content, uint64_t length, uint64_t index,
                           struct arena *arena, struct bytes *coded, struct bytes *plain, struct err *err);
@@ -81,12 +84,13 @@ struct read_entry {
 NODISCARD bool log_read(struct gate *gate, const struct read_entry *entry, uint64_t *index, struct err *err);
 
 /* refuse logs DENIED or ABSENT and gives the one answer of both. */
-bool refuse(struct gate *gate, const struct caller *caller, const struct subject *subject, const struct hash *versions,
-            size_t count, const Chartmesh__V1__Decision *decision, const char *why, struct err *err);
+bool refuse(struct gate *gate, const struct caller *caller, const struct subject *subject,
+            const struct hash *versions, size_t count, const Chartmesh__V1__Decision *decision, const char *why,
+            struct err *err);
 
 NODISCARD bool view_fill(struct gate *gate, const struct subject *subject, const struct chart_version *version,
-                         bool with_content, struct arena *arena, Chartmesh__V1__VersionView **out, uint64_t *extent,
-                         struct err *err);
+                         bool with_content, struct arena *arena, Chartmesh__V1__VersionView **out,
+                         uint64_t *extent, struct err *err);
 ProtobufCBinaryData pb_of(struct bytes view);
 NODISCARD bool copy_pb(struct arena *arena, struct bytes view, ProtobufCBinaryData *out, struct err *err);
 

@@ -9,13 +9,13 @@ enum { DISCLOSURE_VERSIONS_MAX = 256 };
 
 struct push_version {
     struct id document;
-    struct chart_version *versions;      /* of its document */
+    struct chart_version *versions; /* of its document */
     size_t count, at;
     Chartmesh__V1__Labels *labels;
 };
 
-static bool push_load(struct gate *gate, const struct subject *subject, const struct hash *version, struct arena *arena,
-                      struct push_version *out, bool *found, struct err *err)
+static bool push_load(struct gate *gate, const struct subject *subject, const struct hash *version,
+                      struct arena *arena, struct push_version *out, bool *found, struct err *err)
 {
     struct subject placed;
     *found = false;
@@ -45,7 +45,8 @@ static bool item_fill(struct gate *gate, const struct subject *subject, const st
     out->subject = *subject;
     out->document = version->document;
     out->envelope = version->envelope;
-    if (!chart_content_meta_read(gate->chart, &subject->p, &version->document, &version->content, &out->meta, err)) {
+    if (!chart_content_meta_read(gate->chart, &subject->p, &version->document, &version->content, &out->meta,
+                                 err)) {
         return err_wrap(err, "hand-off");
     }
     bool hidden = version->message->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
@@ -77,7 +78,7 @@ struct push {
     struct consent_state state;
     struct push_version *loaded;
     struct consent_version *facts;
-    size_t *places;                      /* facts[i] is of versions[places[i]] */
+    size_t *places; /* facts[i] is of versions[places[i]] */
     size_t facts_len;
 };
 
@@ -209,9 +210,9 @@ static bool envelopes_add(struct arena *arena, struct envelopes *list, struct by
     return true;
 }
 
-static bool disclose_part(struct push *push, const struct consent_disclosure *decided, const struct consent_group *group,
-                          const struct hash *versions, size_t from, size_t count, struct gate_item *items,
-                          struct envelopes *out, struct err *err)
+static bool disclose_part(struct push *push, const struct consent_disclosure *decided,
+                          const struct consent_group *group, const struct hash *versions, size_t from,
+                          size_t count, struct gate_item *items, struct envelopes *out, struct err *err)
 {
     struct statement statement;
     const struct consent_decision *decision = &decided->answers[group->versions[from]];
@@ -232,9 +233,10 @@ static bool disclose_part(struct push *push, const struct consent_disclosure *de
     return true;
 }
 
-bool gate_disclose(struct gate *gate, struct log_txn *txn, const struct id *recipient, const struct subject *subject,
-                   const struct hash *versions, size_t count, uint64_t first_n, struct arena *arena,
-                   struct gate_item *items, struct bytes **disclosures, size_t *disclosures_count, struct err *err)
+bool gate_disclose(struct gate *gate, struct log_txn *txn, const struct id *recipient,
+                   const struct subject *subject, const struct hash *versions, size_t count, uint64_t first_n,
+                   struct arena *arena, struct gate_item *items, struct bytes **disclosures,
+                   size_t *disclosures_count, struct err *err)
 {
     struct push push = {.gate = gate, .txn = txn, .recipient = recipient, .subject = subject, .arena = arena};
     struct consent_disclosure decided;
@@ -242,14 +244,14 @@ bool gate_disclose(struct gate *gate, struct log_txn *txn, const struct id *reci
     for (size_t i = 0; i < count; i++) {
         items[i] = (struct gate_item){.version = versions[i], .subject = *subject};
     }
-    if (!consent_state_load(gate, subject, arena, &push.state, err) || !push_prepare(&push, versions, count, err) ||
-        !push_decide(&push, &decided, err)) {
+    if (!consent_state_load(gate, subject, arena, &push.state, err) ||
+        !push_prepare(&push, versions, count, err) || !push_decide(&push, &decided, err)) {
         return err_wrap(err, "disclose");
     }
     for (size_t g = 0; g < decided.groups_len; g++) {
         const struct consent_group *group = &decided.groups[g];
         if (chartmesh__v1__terms__get_packed_size(group->terms) > GATE_TERMS_MAX) {
-            continue;                    /* TERMS_TOO_LARGE: counts as denied */
+            continue; /* TERMS_TOO_LARGE: counts as denied */
         }
         for (size_t from = 0; from < group->versions_len; from += DISCLOSURE_VERSIONS_MAX) {
             size_t part = MIN(group->versions_len - from, DISCLOSURE_VERSIONS_MAX);
@@ -263,9 +265,14 @@ bool gate_disclose(struct gate *gate, struct log_txn *txn, const struct id *reci
         if (!items[i].permit) {
             continue;
         }
-        const struct ledger_row row = {.subject = *subject, .document = items[i].document, .peer = *recipient,
-                                       .version = versions[i], .disclosure = items[i].disclosure,
-                                       .generation = push.generation, .n = n++, .state = LEDGER_NUMBERED};
+        const struct ledger_row row = {.subject = *subject,
+                                       .document = items[i].document,
+                                       .peer = *recipient,
+                                       .version = versions[i],
+                                       .disclosure = items[i].disclosure,
+                                       .generation = push.generation,
+                                       .n = n++,
+                                       .state = LEDGER_NUMBERED};
         if (!chart_ledger_put(gate->chart, txn, &row, err)) {
             return false;
         }
@@ -277,8 +284,9 @@ bool gate_disclose(struct gate *gate, struct log_txn *txn, const struct id *reci
 
 /* ---- Contributions ----------------------------------------------------------------------------------------------- */
 
-bool gate_contribution(struct gate *gate, struct log_txn *txn, const struct subject *subject, const struct id *document,
-                       const struct hash *version, struct arena *arena, struct gate_item *out, struct err *err)
+bool gate_contribution(struct gate *gate, struct log_txn *txn, const struct subject *subject,
+                       const struct id *document, const struct hash *version, struct arena *arena,
+                       struct gate_item *out, struct err *err)
 {
     struct push_version loaded;
     bool found;
@@ -355,7 +363,8 @@ static bool chunk_release(struct gate *gate, const struct subject *subject, cons
         return version->complete ? err_wrap(err, "chunk") : err_raise(err, ERR_NOT_FOUND, "chunk: not here yet");
     }
     if (index >= content_chunks(meta.length)) {
-        return err_raise(err, ERR_RANGE, "chunk: %ju of %ju", (uintmax_t)index, (uintmax_t)content_chunks(meta.length));
+        return err_raise(err, ERR_RANGE, "chunk: %ju of %ju", (uintmax_t)index,
+                         (uintmax_t)content_chunks(meta.length));
     }
     if (!chart_content_load(gate->chart, &subject->p, &version->content, &content, err)) {
         return false;
@@ -380,7 +389,8 @@ static bool chunk_renew(struct gate *gate, const struct id *recipient, const str
     struct bytes *envelopes;
     size_t count;
     struct log_txn *txn = log_txn_new(chart_log(gate->chart));
-    if (!gate_disclose(gate, txn, recipient, subject, &old->version, 1, old->n, arena, &item, &envelopes, &count, err)) {
+    if (!gate_disclose(gate, txn, recipient, subject, &old->version, 1, old->n, arena, &item, &envelopes, &count,
+                       err)) {
         log_txn_free(txn);
         return false;
     }
@@ -405,7 +415,8 @@ static bool chunk_renew(struct gate *gate, const struct id *recipient, const str
 
 bool gate_chunk(struct gate *gate, const struct id *recipient, const struct hash *version,
                 const struct hash *disclosure, uint64_t index, struct arena *arena, struct bytes *coded,
-                struct hash path[40], size_t *path_len, struct bytes *renewed, struct hash *now_under, struct err *err)
+                struct hash path[40], size_t *path_len, struct bytes *renewed, struct hash *now_under,
+                struct err *err)
 {
     struct subject subject;
     struct id document;

@@ -30,8 +30,8 @@ static bool send_statement(struct effect *e, const struct id *peer, const struct
                            enum item_kind item, Chartmesh__V1__EntryKind kind, struct err *err)
 {
     const struct outbox_row row = {.kind = item, .subject = *e->subject, .statement = statement->id};
-    const struct log_entry entry = {.kind = kind, .subject = e->subject, .objects = &statement->id, .objects_len = 1,
-                                    .counterpart = peer};
+    const struct log_entry entry = {
+        .kind = kind, .subject = e->subject, .objects = &statement->id, .objects_len = 1, .counterpart = peer};
     return chart_statement_put(e->gate->chart, e->txn, e->subject, statement, err) &&
            chart_outbox_put(e->gate->chart, e->txn, peer, &row, err) && log_txn_add(e->txn, &entry, err);
 }
@@ -67,7 +67,7 @@ struct stake {
     struct hash version;
     struct id document;
     bool head, held;
-    struct ledger_row row;               /* held */
+    struct ledger_row row; /* held */
     struct consent_version facts;
     bool permit;
     const struct consent_group *group;
@@ -110,7 +110,8 @@ static bool stakes_of_document(struct effect *e, const struct id *document, stru
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        struct stake stake = {.version = versions[i].id, .document = *document,
+        struct stake stake = {.version = versions[i].id,
+                              .document = *document,
                               .head = versions[i].head && !versions[i].retracted && versions[i].complete,
                               .facts = version_facts(versions, count, i, labels)};
         if (!stakes_add(e->arena, list, &stake, err)) {
@@ -124,7 +125,8 @@ static bool stakes_load(struct effect *e, struct stakes *list, struct err *err)
 {
     struct id *documents;
     size_t count;
-    if (!chart_documents(e->gate->chart, e->subject, NULL, EFFECT_VERSIONS_MAX, e->arena, &documents, &count, err)) {
+    if (!chart_documents(e->gate->chart, e->subject, NULL, EFFECT_VERSIONS_MAX, e->arena, &documents, &count,
+                         err)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -192,7 +194,7 @@ static bool decide_stakes(struct effect *e, const struct id *peer, struct stakes
     for (size_t g = 0; g < decided.groups_len; g++) {
         groups[g] = decided.groups[g];
         if (chartmesh__v1__terms__get_packed_size(groups[g].terms) > GATE_TERMS_MAX) {
-            continue;                    /* TERMS_TOO_LARGE: denied, as at hand-off */
+            continue; /* TERMS_TOO_LARGE: denied, as at hand-off */
         }
         for (size_t i = 0; i < groups[g].versions_len; i++) {
             struct stake *stake = &list->items[places[groups[g].versions[i]]];
@@ -216,17 +218,19 @@ static bool document_listed(const struct id *documents, size_t count, const stru
     return false;
 }
 
-static bool order_part(struct effect *e, const struct id *peer, const struct id *documents, size_t count, bool whole,
-                       const struct stakes *list, struct err *err)
+static bool order_part(struct effect *e, const struct id *peer, const struct id *documents, size_t count,
+                       bool whole, const struct stakes *list, struct err *err)
 {
     struct statement order;
-    Chartmesh__V1__Cause cause = whole ? CHARTMESH__V1__CAUSE__CAUSE_REVOKED : CHARTMESH__V1__CAUSE__CAUSE_NARROWED;
+    Chartmesh__V1__Cause cause =
+        whole ? CHARTMESH__V1__CAUSE__CAUSE_REVOKED : CHARTMESH__V1__CAUSE__CAUSE_NARROWED;
     if (!order_sign(e, peer, documents, whole ? 0 : count, cause, &order, err) ||
-        !send_statement(e, peer, &order, ITEM_PURGE_ORDER, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_PURGE_ORDERED, err)) {
+        !send_statement(e, peer, &order, ITEM_PURGE_ORDER, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_PURGE_ORDERED,
+                        err)) {
         return err_wrap(err, "purge order");
     }
-    const struct chart_case opened = {.subject = *e->subject, .order = order.id, .peer = *peer,
-                                      .opened_hlc = order.head->hlc};
+    const struct chart_case opened = {
+        .subject = *e->subject, .order = order.id, .peer = *peer, .opened_hlc = order.head->hlc};
     if (!chart_case_put(e->gate->chart, e->txn, &opened, err)) {
         return false;
     }
@@ -304,7 +308,9 @@ static bool give(struct effect *e, const struct id *peer, const struct stakes *l
         if (!stake->permit || !stake->head || stake->held) {
             continue;
         }
-        const struct outbox_row row = {.kind = ITEM_VERSION, .subject = *e->subject, .document = stake->document,
+        const struct outbox_row row = {.kind = ITEM_VERSION,
+                                       .subject = *e->subject,
+                                       .document = stake->document,
                                        .statement = stake->version};
         if (!chart_outbox_put(e->gate->chart, e->txn, peer, &row, err)) {
             return false;
@@ -371,9 +377,14 @@ static bool redisclose(struct effect *e, const struct id *peer, const struct con
         return err_wrap(err, "disclosure");
     }
     const struct outbox_row row = {.kind = ITEM_DISCLOSURE, .subject = *e->subject, .statement = statement.id};
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_DISCLOSE, .subject = e->subject,
-                                    .objects = objects, .objects_len = count, .decision = decision,
-                                    .disclosure = &statement.id, .counterpart = peer, .reason = "terms"};
+    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_DISCLOSE,
+                                    .subject = e->subject,
+                                    .objects = objects,
+                                    .objects_len = count,
+                                    .decision = decision,
+                                    .disclosure = &statement.id,
+                                    .counterpart = peer,
+                                    .reason = "terms"};
     for (size_t i = 0; i < count; i++) {
         struct ledger_row ledger = members[i]->row;
         ledger.disclosure = statement.id;
@@ -406,7 +417,7 @@ static bool change_terms(struct effect *e, const struct id *peer, struct stakes 
                 return false;
             }
             if (same) {
-                stake->group = NULL;                          /* nothing to say about it */
+                stake->group = NULL; /* nothing to say about it */
             } else {
                 members[count++] = stake;
             }
@@ -450,8 +461,8 @@ static bool add_peer(struct id *peers, size_t *count, size_t max, const struct i
 }
 
 /* Everyone that the new heads name, or that has something: only they can gain or lose. */
-static bool peers_of(struct effect *e, const struct chart_policy *heads, size_t count, struct id **out, size_t *out_len,
-                     struct err *err)
+static bool peers_of(struct effect *e, const struct chart_policy *heads, size_t count, struct id **out,
+                     size_t *out_len, struct err *err)
 {
     struct id *named;
     struct ledger_row *rows;
@@ -509,9 +520,9 @@ bool gate_policy_effects(struct gate *gate, struct log_txn *txn, const struct su
 
 /* ---- Notices ------------------------------------------------------------------------------------------------------- */
 
-static bool notice_sign(struct effect *e, const struct id *peer, const struct id *document, const struct hash *versions,
-                        size_t count, Chartmesh__V1__NoticeKind kind, Chartmesh__V1__Confidentiality floor,
-                        struct statement *out, struct err *err)
+static bool notice_sign(struct effect *e, const struct id *peer, const struct id *document,
+                        const struct hash *versions, size_t count, Chartmesh__V1__NoticeKind kind,
+                        Chartmesh__V1__Confidentiality floor, struct statement *out, struct err *err)
 {
     Chartmesh__V1__Notice message = CHARTMESH__V1__NOTICE__INIT;
     Chartmesh__V1__Subject subject;
@@ -536,9 +547,9 @@ static bool notice_sign(struct effect *e, const struct id *peer, const struct id
     return statement_sign(STATEMENT_NOTICE, &message.base, &key, 1, e->arena, out, err);
 }
 
-bool gate_retraction(struct gate *gate, struct log_txn *txn, const struct subject *subject, const struct id *document,
-                     const struct hash *versions, size_t count, Chartmesh__V1__NoticeKind kind,
-                     Chartmesh__V1__Confidentiality floor, struct err *err)
+bool gate_retraction(struct gate *gate, struct log_txn *txn, const struct subject *subject,
+                     const struct id *document, const struct hash *versions, size_t count,
+                     Chartmesh__V1__NoticeKind kind, Chartmesh__V1__Confidentiality floor, struct err *err)
 {
     AUTO_ARENA(arena, 64 << 20);
     struct effect e = {.gate = gate, .txn = txn, .subject = subject, .arena = &arena};

@@ -13,7 +13,8 @@ bool copy_pb(struct arena *arena, struct bytes view, ProtobufCBinaryData *out, s
     return true;
 }
 
-static bool unpack_envelope(struct arena *arena, struct bytes bytes, Chartmesh__V1__Envelope **out, struct err *err)
+static bool unpack_envelope(struct arena *arena, struct bytes bytes, Chartmesh__V1__Envelope **out,
+                            struct err *err)
 {
     ProtobufCAllocator allocator = {arena_unpack_alloc, arena_unpack_free, arena};
     *out = chartmesh__v1__envelope__unpack(&allocator, bytes.len, bytes.data);
@@ -46,7 +47,8 @@ bool view_fill(struct gate *gate, const struct subject *subject, const struct ch
         return true;
     }
     if (!chart_content_meta_read(gate->chart, &subject->p, &version->document, &version->content, &meta, err) ||
-        !copy_pb(arena, BYTES_OF(meta.salt), &view->salt, err) || !copy_pb(arena, BYTES_OF(meta.root), &view->root, err)) {
+        !copy_pb(arena, BYTES_OF(meta.salt), &view->salt, err) ||
+        !copy_pb(arena, BYTES_OF(meta.root), &view->root, err)) {
         return err_wrap(err, "content meta");
     }
     if (meta.length > GATE_INLINE_MAX) {
@@ -63,7 +65,7 @@ bool view_fill(struct gate *gate, const struct subject *subject, const struct ch
 /* ---- One document ---------------------------------------------------------------------------------------------- */
 
 bool document_load(struct gate *gate, const struct subject *subject, const struct id *document,
-                          struct arena *arena, struct document_read *out, struct err *err)
+                   struct arena *arena, struct document_read *out, struct err *err)
 {
     void *places, *ids, *denied, *decisions;
     *out = (struct document_read){0};
@@ -71,7 +73,7 @@ bool document_load(struct gate *gate, const struct subject *subject, const struc
         return false;
     }
     if (!chart_document(gate->chart, subject, document, arena, &out->versions, &out->count, err)) {
-        return err->code == ERR_NOT_FOUND;                    /* count stays 0 */
+        return err->code == ERR_NOT_FOUND; /* count stays 0 */
     }
     if (!chart_effective_labels(out->versions, out->count, arena, &out->labels, err) ||
         !arena_array(arena, out->count, sizeof(size_t), &places, err) ||
@@ -89,7 +91,7 @@ bool document_load(struct gate *gate, const struct subject *subject, const struc
 
 /* Decides version i and files it among the permitted or denied. */
 bool document_decide(struct gate *gate, struct document_read *read, const struct caller *caller,
-                            enum consent_action action, size_t i, struct arena *arena, struct err *err)
+                     enum consent_action action, size_t i, struct arena *arena, struct err *err)
 {
     struct consent_decision decision;
     if (!decide_version(gate, &read->state, caller, action, read->versions, read->count, i, read->labels, arena,
@@ -125,7 +127,7 @@ static const struct hash *one_disclosure(const struct document_read *read)
 }
 
 bool refuse_document(struct gate *gate, const struct caller *caller, const struct subject *subject,
-                            struct document_read *read, struct arena *arena, struct err *err)
+                     struct document_read *read, struct arena *arena, struct err *err)
 {
     Chartmesh__V1__Decision *message = NULL;
     const struct hash *under = hash_is_zero(&read->denied_under) ? NULL : &read->denied_under;
@@ -140,12 +142,13 @@ bool refuse_document(struct gate *gate, const struct caller *caller, const struc
 
 /* The READ entry of what is permitted; true when it is durable. */
 bool document_log(struct gate *gate, const struct caller *caller, const struct subject *subject,
-                         struct document_read *read, uint64_t extent, struct arena *arena, uint64_t *index,
-                         struct err *err)
+                  struct document_read *read, uint64_t extent, struct arena *arena, uint64_t *index,
+                  struct err *err)
 {
     Chartmesh__V1__Decision *message;
     const struct hash *disclosure = one_disclosure(read);
-    if (!decision_message(gate, &read->state, read->decisions, read->permitted, disclosure, arena, &message, err)) {
+    if (!decision_message(gate, &read->state, read->decisions, read->permitted, disclosure, arena, &message,
+                          err)) {
         return false;
     }
     const struct read_entry entry = {
@@ -161,7 +164,7 @@ bool document_log(struct gate *gate, const struct caller *caller, const struct s
 }
 
 bool receipt_into(struct gate *gate, const struct caller *caller, uint64_t index, struct arena *arena,
-                         ProtobufCBinaryData *out, struct err *err)
+                  ProtobufCBinaryData *out, struct err *err)
 {
     struct bytes receipt;
     if (!gate_receipt(gate, caller, index, arena, &receipt, err)) {
@@ -182,7 +185,8 @@ static bool views_of(struct gate *gate, const struct subject *subject, struct do
     *out = memory;
     for (size_t i = 0; i < read->permitted; i++) {
         const struct chart_version *v = &read->versions[read->places[i]];
-        if (!view_fill(gate, subject, v, content && (retracted || !v->retracted), arena, &(*out)[i], extent, err)) {
+        if (!view_fill(gate, subject, v, content && (retracted || !v->retracted), arena, &(*out)[i], extent,
+                       err)) {
             return false;
         }
     }
@@ -212,8 +216,8 @@ bool gate_get(struct gate *gate, const struct caller *caller, const Chartmesh__V
     if (read.permitted == 0) {
         return refuse_document(gate, caller, subject, &read, arena, err);
     }
-    if (!views_of(gate, subject, &read, !request->headers_only, request->with_retracted, arena, &out->heads, &extent,
-                  err) ||
+    if (!views_of(gate, subject, &read, !request->headers_only, request->with_retracted, arena, &out->heads,
+                  &extent, err) ||
         !document_log(gate, caller, subject, &read, extent, arena, &index, err)) {
         return false;
     }
@@ -299,7 +303,8 @@ static bool matches(const Chartmesh__V1__ListRequest *request, const Chartmesh__
     for (size_t i = 0; !category && i < version->n_category; i++) {
         category = coding_in(request->category, request->n_category, version->category[i]);
     }
-    return category && (request->n_class_ == 0 || coding_in(request->class_, request->n_class_, version->class_)) &&
+    return category &&
+           (request->n_class_ == 0 || coding_in(request->class_, request->n_class_, version->class_)) &&
            (!request->clinical || overlaps(request->clinical, version->clinical)) &&
            (!request->confidentiality_max || labels->confidentiality <= request->confidentiality_max);
 }
@@ -313,9 +318,10 @@ struct list_page {
 };
 
 /* *fits is false, and nothing was added, when the page has no room for the document's heads. */
-static bool list_document(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
-                          const struct subject *subject, const struct id *document, struct list_page *page,
-                          struct consent_state *state, bool *fits, struct arena *arena, struct err *err)
+static bool list_document(struct gate *gate, const struct caller *caller,
+                          const Chartmesh__V1__ListRequest *request, const struct subject *subject,
+                          const struct id *document, struct list_page *page, struct consent_state *state,
+                          bool *fits, struct arena *arena, struct err *err)
 {
     struct document_read read;
     uint64_t extent = 0;
@@ -355,8 +361,9 @@ static bool list_document(struct gate *gate, const struct caller *caller, const 
 
 /* Fills the page from document to document after *from; *more is false when there are no others. */
 static bool list_fill(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
-                      const struct subject *subject, struct list_page *page, size_t max, struct consent_state *state,
-                      struct id *from, bool begun, bool *more, struct arena *arena, struct err *err)
+                      const struct subject *subject, struct list_page *page, size_t max,
+                      struct consent_state *state, struct id *from, bool begun, bool *more, struct arena *arena,
+                      struct err *err)
 {
     for (*more = true; *more && page->documents_len < max; begun = true) {
         struct id *step;
@@ -386,11 +393,13 @@ static bool list_log(struct gate *gate, const struct caller *caller, const struc
                      uint64_t *index, struct err *err)
 {
     Chartmesh__V1__Decision *message = NULL;
-    if (page->ids_len && !decision_message(gate, state, page->decisions, page->ids_len, NULL, arena, &message, err)) {
+    if (page->ids_len &&
+        !decision_message(gate, state, page->decisions, page->ids_len, NULL, arena, &message, err)) {
         return false;
     }
     const struct read_entry entry = {
-        .kind = page->ids_len ? CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ : CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT,
+        .kind = page->ids_len ? CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ
+                              : CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT,
         .caller = caller,
         .subject = state->subject.known ? subject : NULL,
         .objects = page->ids,
@@ -528,8 +537,11 @@ static bool explain_fill(struct gate *gate, const struct caller *caller, const s
     out->reasons = memory;
     out->reasons[0] = reason;
     out->n_reasons = 1;
-    const struct read_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ, .caller = caller,
-                                     .subject = subject, .decision = message, .reason = "explain"};
+    const struct read_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ,
+                                     .caller = caller,
+                                     .subject = subject,
+                                     .decision = message,
+                                     .reason = "explain"};
     return log_read(gate, &entry, &index, err) && receipt_into(gate, caller, index, arena, &out->receipt, err);
 }
 
@@ -577,8 +589,11 @@ bool gate_explain(struct gate *gate, const struct caller *caller, const Chartmes
     } else {
         struct consent_request asked = {
             .action = request->action == CHARTMESH__V1__ACTION__ACTION_SEARCH ? CONSENT_SEARCH : CONSENT_READ,
-            .facility = facility, .user = request->user, .purpose = request->purpose,
-            .lo_ms = read.state.lo_ms, .hi_ms = read.state.hi_ms};
+            .facility = facility,
+            .user = request->user,
+            .purpose = request->purpose,
+            .lo_ms = read.state.lo_ms,
+            .hi_ms = read.state.hi_ms};
         if (request->role) {
             asked.role = (struct consent_coding){request->role->system, request->role->code};
         }

@@ -132,7 +132,8 @@ static bool store_has_keys(struct store *store, bool *out, struct err *err)
     return store_iter_check(iter, err);
 }
 
-static bool keyring_draw(struct keys *keys, const struct hash *root, const struct keyring_port *port, struct err *err)
+static bool keyring_draw(struct keys *keys, const struct hash *root, const struct keyring_port *port,
+                         struct err *err)
 {
     AUTO_ARENA(arena, 4096);
     uint8_t plain[4 + HASH_LEN];
@@ -142,8 +143,9 @@ static bool keyring_draw(struct keys *keys, const struct hash *root, const struc
         return false;
     }
     if (used) {
-        return err_raise(err, ERR_CORRUPT, "keys: the keyring is missing, and the store's keys are wrapped by it: "
-                                           "put the keyring file back");
+        return err_raise(err, ERR_CORRUPT,
+                         "keys: the keyring is missing, and the store's keys are wrapped by it: "
+                         "put the keyring file back");
     }
     keys->epoch = EPOCH_FIRST;
     random_fill(keys->secrets->kek.bytes, HASH_LEN);
@@ -155,7 +157,8 @@ static bool keyring_draw(struct keys *keys, const struct hash *root, const struc
     return ok;
 }
 
-static bool keyring_open(struct keys *keys, const struct hash *root, const struct keyring_port *port, struct err *err)
+static bool keyring_open(struct keys *keys, const struct hash *root, const struct keyring_port *port,
+                         struct err *err)
 {
     AUTO_ARENA(arena, 4096);
     struct bytes sealed, plain;
@@ -251,7 +254,8 @@ const struct hash *keys_facility(const struct keys *keys, enum facility_key whic
 
 /* ---- Patients ---------------------------------------------------------------------------------------------- */
 
-static bool patient_key(struct keys *keys, const struct id *p, struct hash *pk, uint32_t *generation, struct err *err)
+static bool patient_key(struct keys *keys, const struct id *p, struct hash *pk, uint32_t *generation,
+                        struct err *err)
 {
     struct row_key row = row_patient(p);
     uint8_t wrapped[WRAPPED_LEN];
@@ -316,8 +320,8 @@ bool keys_dek(struct keys *keys, const struct id *p, const struct id *content, s
     return dek_rows(keys, p, content, &pk, wrapped, err) && key_unwrap(&pk, BYTES(wrapped, WRAPPED_LEN), dek, err);
 }
 
-bool keys_purge(struct keys *keys, const struct id *p, const struct id *keep, size_t count, struct store_batch *rows,
-                struct err *err)
+bool keys_purge(struct keys *keys, const struct id *p, const struct id *keep, size_t count,
+                struct store_batch *rows, struct err *err)
 {
     AUTO_WIPE_HASH(pk);
     AUTO_WIPE_HASH(fresh);
@@ -363,7 +367,8 @@ static bool slot_is(const struct audit_slot *slot, const struct id *p, unsigned 
     return slot->year == year && id_equal(&slot->p, p);
 }
 
-static bool audit_stored(const struct keys *keys, const struct id *p, unsigned year, struct hash *ak, struct err *err)
+static bool audit_stored(const struct keys *keys, const struct id *p, unsigned year, struct hash *ak,
+                         struct err *err)
 {
     struct row_key row = row_audit(p, year);
     uint8_t wrapped[WRAPPED_LEN];
@@ -397,10 +402,11 @@ static bool drawn_sweep(struct keys *keys, struct err *err)
     return true;
 }
 
-/* A key that is not in the store yet: the one drawn for it before, or a new one. Its row goes into `rows` each time, so that
- * it is durable with whatever is first sealed by it, and a transaction that is given up does no harm. */
-static bool audit_drawn(struct keys *keys, const struct id *p, unsigned year, struct store_batch *rows, struct hash *ak,
-                        struct err *err)
+/* A key that is not in the store yet: the one drawn for it before, or a new one. Its row goes into `rows` each
+ * time, so that it is durable with whatever is first sealed by it, and a transaction that is given up does no
+ * harm. */
+static bool audit_drawn(struct keys *keys, const struct id *p, unsigned year, struct store_batch *rows,
+                        struct hash *ak, struct err *err)
 {
     struct secrets *s = keys->secrets;
     for (size_t i = 0; i < s->drawn_len; i++) {

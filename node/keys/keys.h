@@ -41,8 +41,9 @@ void keys_close(struct keys *keys);
 /* keys_read_files reads the secrets that `chartmesh node init` wrote: files of 64 hex digits and a LF, `root_file`
  * and `folder`/{statement,checkpoint,witness,sealing}.key, owned by this user and closed to others (ERR_STATE).
  * keyring_file gives a port for a file: replaced by write, fsync, rename, fsync of the folder. */
-NODISCARD bool keys_read_files(const char *root_file, const char *folder, struct keys_secrets *out, struct err *err);
-struct keyring_port keyring_file(const char *path);      /* `path` must outlive the port */
+NODISCARD bool keys_read_files(const char *root_file, const char *folder, struct keys_secrets *out,
+                               struct err *err);
+struct keyring_port keyring_file(const char *path); /* `path` must outlive the port */
 
 const struct signing_key *keys_statement(const struct keys *keys);
 const struct signing_key *keys_checkpoint(const struct keys *keys);
@@ -50,29 +51,31 @@ const struct signing_key *keys_witness(const struct keys *keys);
 
 /* Facility keys. */
 enum facility_key {
-    FACILITY_KEY_INDEX = 1,      /* identifier index, chain positions, subject rows */
-    FACILITY_KEY_TOKEN,          /* page and resume tokens, receipts */
-    FACILITY_KEY_LOG,            /* outer seal of log entries */
-    FACILITY_KEY_AUDIT,          /* entries and statements without a patient */
-    FACILITY_KEY_MARKER,         /* suppression markers */
+    FACILITY_KEY_INDEX = 1, /* identifier index, chain positions, subject rows */
+    FACILITY_KEY_TOKEN, /* page and resume tokens, receipts */
+    FACILITY_KEY_LOG, /* outer seal of log entries */
+    FACILITY_KEY_AUDIT, /* entries and statements without a patient */
+    FACILITY_KEY_MARKER, /* suppression markers */
 };
 const struct hash *keys_facility(const struct keys *keys, enum facility_key which);
 
-/* keys_dek_new draws the DEK of a content (16-byte id) of patient P and puts its row, and the patient key's if it is
- * the first, into `rows`. */
-NODISCARD bool keys_dek_new(struct keys *keys, const struct id *p, const struct id *content, struct store_batch *rows,
-                            struct hash *dek, struct err *err);
+/* keys_dek_new draws the DEK of a content (16-byte id) of patient P and puts its row, and the patient key's if it
+ * is the first, into `rows`. */
+NODISCARD bool keys_dek_new(struct keys *keys, const struct id *p, const struct id *content,
+                            struct store_batch *rows, struct hash *dek, struct err *err);
 
 /* keys_dek finds one. ERR_NOT_FOUND: never made, or destroyed. */
 NODISCARD bool keys_dek(struct keys *keys, const struct id *p, const struct id *content, struct hash *dek,
                         struct err *err);
 
-/* keys_audit finds the audit key of P (NULL: the facility's own) and a UTC year. When the store has none yet it draws one
- * and puts its row into `rows` (NULL: ERR_NOT_FOUND); everyone who asks before a commit gets that one, and its row. */
+/* keys_audit finds the audit key of P (NULL: the facility's own) and a UTC year. When the store has none yet it
+ * draws one and puts its row into `rows` (NULL: ERR_NOT_FOUND); everyone who asks before a commit gets that one,
+ * and its row. */
 NODISCARD bool keys_audit(struct keys *keys, const struct id *p, unsigned year, struct store_batch *rows,
                           struct hash *ak, struct err *err);
 
-/* keys_purge destroys DEKs: every content of P that is not in `keep`. It rotates the patient key, wraps the kept DEKs
- * anew, deletes the rest; with nothing to keep all patient keys go. In `rows`; done when they are committed. */
+/* keys_purge destroys DEKs: every content of P that is not in `keep`. It rotates the patient key, wraps the kept
+ * DEKs anew, deletes the rest; with nothing to keep all patient keys go. In `rows`; done when they are committed.
+ */
 NODISCARD bool keys_purge(struct keys *keys, const struct id *p, const struct id *keep, size_t count,
                           struct store_batch *rows, struct err *err);

@@ -5,7 +5,10 @@
 #include "tests/lib/world_sim.h"
 
 /* A keyring in memory. */
-struct ring { uint8_t bytes[256]; size_t len; };
+struct ring {
+    uint8_t bytes[256];
+    size_t len;
+};
 
 static bool ring_load(void *context, struct arena *arena, struct bytes *out, struct err *err)
 {

@@ -1,7 +1,8 @@
-/* The committer: one task at a time gives every waiting transaction its place, and writes them in one synced batch.
+/* The committer: one task at a time gives every waiting transaction its place, and writes them in one synced
+ * batch.
  *
- * Whoever wants to commit while nobody does becomes the committer; what arrives meanwhile is the next group. A failed
- * write ends the process: what is on the disk is unknown then. */
+ * Whoever wants to commit while nobody does becomes the committer; what arrives meanwhile is the next group. A
+ * failed write ends the process: what is on the disk is unknown then. */
 #include "node/log/log_inside.h"
 
 #include <stdlib.h>
@@ -150,8 +151,8 @@ static bool entry_append(struct group *g, Chartmesh__V1__Entry *entry, const str
     AUTO_WIPE_HASH(ak);
     const struct id none = {0};
     if (!keys_audit(log->keys, subject ? &subject->p : NULL, year_of_hlc(entry->hlc), g->rows, &ak, err) ||
-        !entry_row_seal(keys_facility(log->keys, FACILITY_KEY_LOG), &ak, subject ? &subject->p : &none, &commitment,
-                        &r, encoded, g->arena, &row_value, err)) {
+        !entry_row_seal(keys_facility(log->keys, FACILITY_KEY_LOG), &ak, subject ? &subject->p : &none,
+                        &commitment, &r, encoded, g->arena, &row_value, err)) {
         return false;
     }
     AUTO_BUILDER(b, 1 << 20);
@@ -277,7 +278,7 @@ static bool txn_write(struct group *g, struct log_txn *txn, struct err *err)
             return false;
         }
         if (txn->first == UINT64_MAX) {
-            txn->first = g->log->edge.size - 1;               /* an ENROL entry may stand before it */
+            txn->first = g->log->edge.size - 1; /* an ENROL entry may stand before it */
         }
     }
     for (size_t i = 0; i < txn->feed_len; i++) {
@@ -298,9 +299,8 @@ static bool txn_write(struct group *g, struct log_txn *txn, struct err *err)
 
 static bool map_due(const struct log *log)
 {
-    return log->map_since > 0 &&
-           (log->map_wanted || log->map_since >= log->map_every_entries ||
-            world_mono_ms(log->world) - log->map_since_mono_ms >= log->map_every_ms);
+    return log->map_since > 0 && (log->map_wanted || log->map_since >= log->map_every_entries ||
+                                  world_mono_ms(log->world) - log->map_since_mono_ms >= log->map_every_ms);
 }
 
 static bool map_append(struct group *g, struct map **snapshot, struct err *err)
@@ -331,8 +331,8 @@ static bool group_finish(struct group *g, uint64_t map_epoch, struct bytes *note
     memcpy(state + 32, log->facility.bytes, ID_LEN);
     memcpy(state + 32 + ID_LEN, log->network.bytes, ID_LEN);
     chains_to_map(g);
-    if (!chains_write(g, err) || !checkpoint_sign(log->origin, log->edge.size, &root, keys_checkpoint(log->keys),
-                                                  g->arena, note, err)) {
+    if (!chains_write(g, err) ||
+        !checkpoint_sign(log->origin, log->edge.size, &root, keys_checkpoint(log->keys), g->arena, note, err)) {
         return false;
     }
     store_put(g->rows, FAMILY_META, BYTES_LIT("log"), BYTES(state, sizeof state));
@@ -365,7 +365,7 @@ static struct log_txn *take_group(struct log *log, bool *all)
 
 static void save_anchor(struct log *log, struct bytes note)
 {
-    struct err ignored;                  /* an old anchor is a weaker check, not a fault of the write */
+    struct err ignored; /* an old anchor is a weaker check, not a fault of the write */
     if (log->anchor.save && !log->anchor.save(log->anchor.context, note, &ignored)) {
         return;
     }
@@ -435,7 +435,7 @@ void log_run_committer(struct log *log)
     }
     log->map_wanted = log->map_wanted && !map_now;
     for (struct log_txn *txn = txns, *next; txn; txn = next) {
-        next = txn->next;                                     /* a done transaction is its owner's again */
+        next = txn->next; /* a done transaction is its owner's again */
         txn->done = true;
     }
     struct feed_listener listeners[COUNT(log->listeners)];

@@ -43,7 +43,8 @@ static bool check_frontier(struct log *log, uint64_t size, struct err *err)
     AUTO_ARENA(arena, ROW_ARENA);
     struct bytes note;
     struct checkpoint checkpoint;
-    struct note_key key = {.name = log->origin, .type = NOTE_LOG, .public_key = *signing_key_public(keys_checkpoint(log->keys))};
+    struct note_key key = {
+        .name = log->origin, .type = NOTE_LOG, .public_key = *signing_key_public(keys_checkpoint(log->keys))};
     struct merkle_source source = log_source(log);
     if (!merkle_edge_load(&source, size, &log->edge, err) ||
         !store_get(log->store, NULL, FAMILY_META, BYTES_LIT("checkpoint"), &arena, &note, err) ||
@@ -87,7 +88,8 @@ static bool check_anchor(struct log *log, struct err *err)
     AUTO_ARENA(arena, ROW_ARENA);
     struct bytes note;
     struct checkpoint anchor;
-    struct note_key key = {.name = log->origin, .type = NOTE_LOG, .public_key = *signing_key_public(keys_checkpoint(log->keys))};
+    struct note_key key = {
+        .name = log->origin, .type = NOTE_LOG, .public_key = *signing_key_public(keys_checkpoint(log->keys))};
     if (!log->anchor.load) {
         return true;
     }
@@ -95,17 +97,20 @@ static bool check_anchor(struct log *log, struct err *err)
         return err->code == ERR_NOT_FOUND || err_wrap(err, "anchor");
     }
     if (!checkpoint_open(note, &key, 1, &anchor, err)) {
-        return err_raise(err, ERR_STATE, "log: the anchor is not of %s: was the data folder exchanged?", log->origin);
+        return err_raise(err, ERR_STATE, "log: the anchor is not of %s: was the data folder exchanged?",
+                         log->origin);
     }
     struct hash root;
     if (anchor.size > log->durable.size) {
-        return err_raise(err, ERR_STATE, "log: the anchor knows %ju entries, the store has %ju: it was set back; "
-                                         "restore a newer copy",
+        return err_raise(err, ERR_STATE,
+                         "log: the anchor knows %ju entries, the store has %ju: it was set back; "
+                         "restore a newer copy",
                          (uintmax_t)anchor.size, (uintmax_t)log->durable.size);
     }
     return log_root_at(log, anchor.size, &root, err) &&
            (hash_equal(&root, &anchor.root) ||
-            err_raise(err, ERR_CORRUPT, "log: the tree at %ju is not what the anchor says", (uintmax_t)anchor.size));
+            err_raise(err, ERR_CORRUPT, "log: the tree at %ju is not what the anchor says",
+                      (uintmax_t)anchor.size));
 }
 
 static bool load_map(struct log *log, struct err *err)
@@ -279,8 +284,8 @@ struct log_size log_size(struct log *log)
 static bool within(struct log *log, uint64_t size, struct err *err)
 {
     uint64_t have = log_size(log).size;
-    return size <= have || err_raise(err, ERR_RANGE, "log: %ju is beyond its %ju entries", (uintmax_t)size,
-                                     (uintmax_t)have);
+    return size <= have ||
+           err_raise(err, ERR_RANGE, "log: %ju is beyond its %ju entries", (uintmax_t)size, (uintmax_t)have);
 }
 
 bool log_root_at(struct log *log, uint64_t size, struct hash *out, struct err *err)
@@ -299,8 +304,8 @@ bool log_inclusion(struct log *log, uint64_t index, uint64_t size, struct hash p
     return within(log, size, err) && merkle_path(&source, index, size, path, len, err);
 }
 
-bool log_consistency(struct log *log, uint64_t from, uint64_t to, struct hash path[2 * MERKLE_PATH_MAX], size_t *len,
-                     struct err *err)
+bool log_consistency(struct log *log, uint64_t from, uint64_t to, struct hash path[2 * MERKLE_PATH_MAX],
+                     size_t *len, struct err *err)
 {
     struct merkle_source source = log_source(log);
     if (from == 0 || from > to) {
@@ -382,8 +387,8 @@ bool log_chain_state(struct log *log, const struct hash *map_key, struct log_cha
     return reader_end(&r) || err_raise(err, ERR_CORRUPT, "log: a chain state of %zu bytes", plain.len);
 }
 
-bool log_chain_position(struct log *log, const struct hash *map_key, uint64_t k, uint64_t *index, struct hash *chain,
-                        struct err *err)
+bool log_chain_position(struct log *log, const struct hash *map_key, uint64_t k, uint64_t *index,
+                        struct hash *chain, struct err *err)
 {
     AUTO_ARENA(arena, ROW_ARENA);
     struct row row = row_position(map_key, k);
@@ -404,7 +409,8 @@ bool log_chain_position(struct log *log, const struct hash *map_key, uint64_t k,
     return true;
 }
 
-bool log_who_find(struct log *log, const struct log_who *who, struct hash *actor, uint64_t *enrolled, struct err *err)
+bool log_who_find(struct log *log, const struct log_who *who, struct hash *actor, uint64_t *enrolled,
+                  struct err *err)
 {
     AUTO_ARENA(arena, ROW_ARENA);
     struct row row = row_who(log, who);
@@ -437,7 +443,8 @@ bool log_enrolment(struct log *log, const struct hash *actor, uint64_t *enrolled
 
 /* ---- The change feed ---------------------------------------------------------------------------------------------- */
 
-bool log_feed_next(struct log *log, struct feed_place *at, struct arena *arena, struct bytes *value, struct err *err)
+bool log_feed_next(struct log *log, struct feed_place *at, struct arena *arena, struct bytes *value,
+                   struct err *err)
 {
     struct row from = row_number('f', at->index);
     from.bytes[from.len++] = (uint8_t)at->part;
@@ -484,7 +491,7 @@ void log_listen(struct log *log, void (*fn)(void *context), void *context)
 {
     AUTO_LOCKED(locked, log->lock);
     if (log->listeners_len == COUNT(log->listeners)) {
-        abort();                             /* a fixed few, at start */
+        abort(); /* a fixed few, at start */
     }
     log->listeners[log->listeners_len++] = (struct feed_listener){fn, context};
 }

@@ -2,9 +2,9 @@
  *
  * A change is a *transaction*: rows, and the log entries that say what was done. Whoever commits becomes the
  * committer if nobody is (one at a time): it takes what is waiting, gives every entry its index, clock and chain
- * link, extends tree and chains, signs one checkpoint, writes all in one synced batch, and wakes the others. So every
- * acknowledged act has exactly one entry (I19), and a checkpoint leaves only after its leaves are durable (I18).
- * A storage error ends the process (world_fatal).
+ * link, extends tree and chains, signs one checkpoint, writes all in one synced batch, and wakes the others. So
+ * every acknowledged act has exactly one entry (I19), and a checkpoint leaves only after its leaves are durable
+ * (I18). A storage error ends the process (world_fatal).
  *
  * Any thread. No lock of the log is held by the caller; a caller may hold a patient's lock (node/chart). */
 #pragma once
@@ -39,11 +39,11 @@ struct log_who {
 
 /* The anchor: (origin, size, root) outside the store, so that a store set back is seen at start. */
 struct anchor_port {
-    bool (*load)(void *context, struct arena *arena, struct bytes *out, struct err *err);  /* ERR_NOT_FOUND: none */
+    bool (*load)(void *context, struct arena *arena, struct bytes *out, struct err *err); /* ERR_NOT_FOUND: none */
     bool (*save)(void *context, struct bytes text, struct err *err);
     void *context;
 };
-struct anchor_port anchor_file(const char *path);        /* `path` must outlive the port */
+struct anchor_port anchor_file(const char *path); /* `path` must outlive the port */
 
 struct log_options {
     struct store *store;
@@ -52,17 +52,18 @@ struct log_options {
     struct anchor_port anchor;
     struct id network, facility;
     const char *domain;
-    uint32_t map_every_ms;       /* a map epoch closes after this long with changes; 0: 10,000 */
-    uint32_t map_every_entries;  /* or after so many entries; 0: 4,096 */
+    uint32_t map_every_ms; /* a map epoch closes after this long with changes; 0: 10,000 */
+    uint32_t map_every_entries; /* or after so many entries; 0: 4,096 */
 };
 
-/* log_open recomputes the frontier from the stored leaves and compares it with the stored checkpoint and the anchor.
- * At the first start it draws the incarnation and writes entry 0 (EPOCH). ERR_CORRUPT: rows do not fit each other,
- * named; ERR_STATE: the anchor is ahead (the store was set back: RECOVERY), or it is another facility's store. */
+/* log_open recomputes the frontier from the stored leaves and compares it with the stored checkpoint and the
+ * anchor. At the first start it draws the incarnation and writes entry 0 (EPOCH). ERR_CORRUPT: rows do not fit
+ * each other, named; ERR_STATE: the anchor is ahead (the store was set back: RECOVERY), or it is another
+ * facility's store. */
 NODISCARD bool log_open(const struct log_options *options, struct log **out, struct err *err);
-void log_close(struct log *log);                         /* closes a map epoch if there are changes, saves the anchor */
+void log_close(struct log *log); /* closes a map epoch if there are changes, saves the anchor */
 
-const char *log_origin(const struct log *log);           /* "<domain>/log/<incarnation>" */
+const char *log_origin(const struct log *log); /* "<domain>/log/<incarnation>" */
 uint64_t log_incarnation(const struct log *log);
 struct bytes log_epoch_statement(const struct log *log); /* the envelope; lives as long as the log */
 const struct id *log_network(const struct log *log);
@@ -72,50 +73,53 @@ const struct id *log_facility(const struct log *log);
 
 struct log_entry {
     Chartmesh__V1__EntryKind kind;
-    const struct log_who *who;               /* NULL: the node's own act */
-    const char *role, *purpose;              /* NULL: none */
-    const struct subject *subject;           /* NULL: none */
-    const struct hash *objects;              /* sorted and freed of duplicates here; <= 256 */
+    const struct log_who *who; /* NULL: the node's own act */
+    const char *role, *purpose; /* NULL: none */
+    const struct subject *subject; /* NULL: none */
+    const struct hash *objects; /* sorted and freed of duplicates here; <= 256 */
     size_t objects_len;
     const Chartmesh__V1__Decision *decision; /* NULL: none */
-    const struct hash *disclosure;           /* NULL: none */
-    const struct id *counterpart;            /* NULL: none */
-    const char *reason;                      /* NULL: none */
+    const struct hash *disclosure; /* NULL: none */
+    const struct id *counterpart; /* NULL: none */
+    const char *reason; /* NULL: none */
     uint64_t extent;
 };
 
 /* log_txn_new begins an empty transaction; log_txn_free ends one that was not committed (NULL is fine). */
 struct log_txn *log_txn_new(struct log *log);
 void log_txn_free(struct log_txn *txn);
-struct store_batch *log_txn_rows(struct log_txn *txn);   /* put and delete here */
+struct store_batch *log_txn_rows(struct log_txn *txn); /* put and delete here */
 
 /* log_txn_add appends an entry (copied). ERR_INVALID: over 256 objects; ERR_TOO_MUCH. */
 NODISCARD bool log_txn_add(struct log_txn *txn, const struct log_entry *entry, struct err *err);
 
-/* log_txn_feed asks for one row of the change feed: at commit `value` is put under the index of the transaction's first
- * entry (at most 16 per transaction, in order). Readers: log_feed_next. */
+/* log_txn_feed asks for one row of the change feed: at commit `value` is put under the index of the transaction's
+ * first entry (at most 16 per transaction, in order). Readers: log_feed_next. */
 NODISCARD bool log_txn_feed(struct log_txn *txn, struct bytes value, struct err *err);
 
-/* log_txn_mark asks for one row that says where the transaction stands in the log: at commit the index of its first entry (u64be)
- * is put under `key` of `family`. At most one per transaction, which must have an entry. */
+/* log_txn_mark asks for one row that says where the transaction stands in the log: at commit the index of its
+ * first entry (u64be) is put under `key` of `family`. At most one per transaction, which must have an entry. */
 NODISCARD bool log_txn_mark(struct log_txn *txn, enum store_family family, struct bytes key, struct err *err);
 
 /* log_txn_notify has the listeners called after this transaction's commit, as feed rows do. */
 void log_txn_notify(struct log_txn *txn);
 
-/* log_commit makes the transaction durable and frees it, also when it fails. `first` (may be NULL) gets the index of its
- * first entry (UINT64_MAX when it has none). Blocks until durable. ERR_TOO_MUCH: the batch does not fit, nothing
- * happened. */
+/* log_commit makes the transaction durable and frees it, also when it fails. `first` (may be NULL) gets the index
+ * of its first entry (UINT64_MAX when it has none). Blocks until durable. ERR_TOO_MUCH: the batch does not fit,
+ * nothing happened. */
 NODISCARD bool log_commit(struct log_txn *txn, uint64_t *first, struct err *err);
 
 /* ---- Change feed ------------------------------------------------------------------------------------------ */
 
-struct feed_place { uint64_t index; uint32_t part; };    /* before the next row to read; {0, 0}: the beginning */
+struct feed_place {
+    uint64_t index;
+    uint32_t part;
+}; /* before the next row to read; {0, 0}: the beginning */
 
-/* log_feed_next reads the next row at or after *at, moves *at behind it. ERR_NOT_FOUND: none yet. log_feed_end is the
- * place after everything that is durable now. log_feed_wait blocks until there may be more, at most `ms`; true if so.
- * log_listen registers a function called (briefly, no lock of the log held, any thread) after each commit that has feed
- * rows or was to be notified. */
+/* log_feed_next reads the next row at or after *at, moves *at behind it. ERR_NOT_FOUND: none yet. log_feed_end is
+ * the place after everything that is durable now. log_feed_wait blocks until there may be more, at most `ms`; true
+ * if so. log_listen registers a function called (briefly, no lock of the log held, any thread) after each commit
+ * that has feed rows or was to be notified. */
 NODISCARD bool log_feed_next(struct log *log, struct feed_place *at, struct arena *arena, struct bytes *value,
                              struct err *err);
 struct feed_place log_feed_end(struct log *log);
@@ -124,19 +128,23 @@ void log_listen(struct log *log, void (*fn)(void *context), void *context);
 
 /* ---- Reading ---------------------------------------------------------------------------------------------- */
 
-struct log_size { uint64_t size; struct hash root; };
-struct log_size log_size(struct log *log);               /* durable */
+struct log_size {
+    uint64_t size;
+    struct hash root;
+};
+struct log_size log_size(struct log *log); /* durable */
 
 /* log_checkpoint: the newest signed note, with the cosignatures that have come for that size. */
 NODISCARD bool log_checkpoint(struct log *log, struct arena *arena, struct bytes *note, struct err *err);
 
 /* log_cosignature stores a witness's line for the checkpoint of `size` (the caller has verified it); the newest
- * checkpoint with cosignatures is kept whole, an older size changes nothing. log_cosigned: the newest note of at least `min_size` that has at least
- * `quorum` cosignatures, waiting up to `wait_ms` (ERR_UNAVAILABLE: none came in time). */
+ * checkpoint with cosignatures is kept whole, an older size changes nothing. log_cosigned: the newest note of at
+ * least `min_size` that has at least `quorum` cosignatures, waiting up to `wait_ms` (ERR_UNAVAILABLE: none came in
+ * time). */
 NODISCARD bool log_cosignature(struct log *log, uint64_t size, const char *witness, struct bytes line,
                                struct err *err);
-NODISCARD bool log_cosigned(struct log *log, uint64_t min_size, unsigned quorum, uint32_t wait_ms, struct arena *arena,
-                            struct bytes *note, uint64_t *size, struct err *err);
+NODISCARD bool log_cosigned(struct log *log, uint64_t min_size, unsigned quorum, uint32_t wait_ms,
+                            struct arena *arena, struct bytes *note, uint64_t *size, struct err *err);
 
 /* log_root_at, log_inclusion, log_consistency: over the stored tree (ERR_RANGE: beyond the head). */
 NODISCARD bool log_root_at(struct log *log, uint64_t size, struct hash *out, struct err *err);
@@ -145,16 +153,24 @@ NODISCARD bool log_inclusion(struct log *log, uint64_t index, uint64_t size, str
 NODISCARD bool log_consistency(struct log *log, uint64_t from, uint64_t to, struct hash path[2 * MERKLE_PATH_MAX],
                                size_t *len, struct err *err);
 
-/* log_entry_at opens one entry: r and the encoded entry (formats 6), in `arena`. ERR_NOT_FOUND: beyond the head, or the
- * key that sealed it is destroyed (commitment still set). */
-struct log_opened { struct hash r, commitment; struct bytes entry; const Chartmesh__V1__Entry *message; };
+/* log_entry_at opens one entry: r and the encoded entry (formats 6), in `arena`. ERR_NOT_FOUND: beyond the head,
+ * or the key that sealed it is destroyed (commitment still set). */
+struct log_opened {
+    struct hash r, commitment;
+    struct bytes entry;
+    const Chartmesh__V1__Entry *message;
+};
 NODISCARD bool log_entry_at(struct log *log, uint64_t index, struct arena *arena, struct log_opened *out,
                             struct err *err);
 
-/* log_chain_position: the index of link k (1…) of a chain, and the chain value after it. log_chain_state: count, last
- * index and chain of a map key now. ERR_NOT_FOUND. */
-struct log_chain { uint64_t count, last; struct hash chain; };
-NODISCARD bool log_chain_state(struct log *log, const struct hash *map_key, struct log_chain *out, struct err *err);
+/* log_chain_position: the index of link k (1…) of a chain, and the chain value after it. log_chain_state: count,
+ * last index and chain of a map key now. ERR_NOT_FOUND. */
+struct log_chain {
+    uint64_t count, last;
+    struct hash chain;
+};
+NODISCARD bool log_chain_state(struct log *log, const struct hash *map_key, struct log_chain *out,
+                               struct err *err);
 NODISCARD bool log_chain_position(struct log *log, const struct hash *map_key, uint64_t k, uint64_t *index,
                                   struct hash *chain, struct err *err);
 
@@ -166,11 +182,16 @@ NODISCARD bool log_enrolment(struct log *log, const struct hash *actor, uint64_t
 
 /* ---- The map ---------------------------------------------------------------------------------------------- */
 
-/* log_map_close closes a map epoch now if there are changes since the last, and gives the newest epoch (index of its
- * MAP entry + 1). log_map_prove proves a key's state in the map of an epoch (0: the newest): what formats 7's
+/* log_map_close closes a map epoch now if there are changes since the last, and gives the newest epoch (index of
+ * its MAP entry + 1). log_map_prove proves a key's state in the map of an epoch (0: the newest): what formats 7's
  * MapFrame holds. ERR_NOT_FOUND: no such epoch. */
 NODISCARD bool log_map_close(struct log *log, uint64_t *epoch, struct err *err);
 uint64_t log_map_epoch(struct log *log);
-struct log_map_answer { uint64_t epoch; struct hash root; struct log_chain chain; struct map_proof proof; };
-NODISCARD bool log_map_prove(struct log *log, const struct hash *map_key, uint64_t epoch, struct log_map_answer *out,
-                             struct err *err);
+struct log_map_answer {
+    uint64_t epoch;
+    struct hash root;
+    struct log_chain chain;
+    struct map_proof proof;
+};
+NODISCARD bool log_map_prove(struct log *log, const struct hash *map_key, uint64_t epoch,
+                             struct log_map_answer *out, struct err *err);

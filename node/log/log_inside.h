@@ -5,7 +5,8 @@
  * FAMILY_LOG: 'e' u64be index -> C || entry row; 'h' u8 level u64be n -> hash of a complete subtree;
  *       'f' u64be index u8 part -> a row of the change feed.
  * FAMILY_MAP: 'c' map key -> sealed count || last || chain; 'x' map key u64be k -> sealed index || chain;
- *       'w' HMAC(principal, user) -> sealed actor || salt || index of the ENROL entry; 'a' actor -> sealed index. */
+ *       'w' HMAC(principal, user) -> sealed actor || salt || index of the ENROL entry; 'a' actor -> sealed index.
+ */
 #pragma once
 
 #include "node/log/log.h"
@@ -84,7 +85,10 @@ struct log {
     uint64_t timer;
 };
 
-struct row { uint8_t bytes[64]; size_t len; };
+struct row {
+    uint8_t bytes[64];
+    size_t len;
+};
 static inline struct bytes row_bytes(const struct row *row)
 {
     return BYTES(row->bytes, row->len);
@@ -104,7 +108,8 @@ struct merkle_source log_source(struct log *log);
 struct row row_who(struct log *log, const struct log_who *who);
 struct hash leaf_hash(const struct hash *commitment);                      /* of the tree's leaf */
 
-/* committer.c: writes what is queued, plus a MAP entry when one is due or wanted. The lock is held on entry and exit. */
+/* committer.c: writes what is queued, plus a MAP entry when one is due or wanted. The lock is held on entry and
+ * exit. */
 void log_run_committer(struct log *log);
 
 /* log_map.c: the map as of an epoch, from the positions. */

@@ -27,7 +27,7 @@ static bool chain_as_of(struct log *log, const struct hash *key, uint64_t epoch,
     if (!log_chain_state(log, key, &now, err)) {
         return false;
     }
-    uint64_t low = 0, high = now.count;      /* link `low` is before the epoch (0: none), link `high` + 1 is not */
+    uint64_t low = 0, high = now.count; /* link `low` is before the epoch (0: none), link `high` + 1 is not */
     while (low < high) {
         uint64_t middle = high - (high - low) / 2, index;
         if (!log_chain_position(log, key, middle, &index, NULL, err)) {
@@ -108,10 +108,11 @@ bool log_map_prove(struct log *log, const struct hash *map_key, uint64_t epoch, 
     map_prove(map, map_key, &out->proof);
     map_free(map);
     if (!bytes_equal(BYTES_OF(out->root), bytes_pb(entry.message->root))) {
-        return err_raise(err, ERR_CORRUPT, "log: the map of epoch %ju is not what its entry says", (uintmax_t)epoch);
+        return err_raise(err, ERR_CORRUPT, "log: the map of epoch %ju is not what its entry says",
+                         (uintmax_t)epoch);
     }
     if (!chain_as_of(log, map_key, epoch, &out->chain, err)) {
-        return err->code == ERR_NOT_FOUND;   /* absence is an answer: count 0 */
+        return err->code == ERR_NOT_FOUND; /* absence is an answer: count 0 */
     }
     return true;
 }

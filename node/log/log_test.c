@@ -79,8 +79,8 @@ static int setup(void **state)
 {
     static struct fixture f;
     struct err err = {0};
-    f = (struct fixture){.sim = world_sim_new(7), .disk = store_disk_new(), .network = random_id(),
-                         .facility = random_id()};
+    f = (struct fixture){
+        .sim = world_sim_new(7), .disk = store_disk_new(), .network = random_id(), .facility = random_id()};
     struct id patient = random_id();
     f.subject = subject_make(&f.facility, &patient);
     f.secrets = (struct keys_secrets){random_hash(), random_hash(), random_hash(), random_hash(), random_hash()};
@@ -105,9 +105,13 @@ static uint64_t write_entry(struct fixture *f, const struct subject *subject, co
     struct err err;
     struct hash object = random_hash();
     uint64_t index;
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WRITE, .who = who,
-                                    .role = "urn:chartmesh:role|nurse", .purpose = "TREAT", .subject = subject,
-                                    .objects = &object, .objects_len = 1};
+    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WRITE,
+                                    .who = who,
+                                    .role = "urn:chartmesh:role|nurse",
+                                    .purpose = "TREAT",
+                                    .subject = subject,
+                                    .objects = &object,
+                                    .objects_len = 1};
     struct log_txn *txn = log_txn_new(f->log);
     assert_ok(log_txn_add(txn, &entry, &err));
     assert_ok(log_commit(txn, &index, &err));
@@ -239,13 +243,13 @@ static void test_log__the_map_proves_a_count_as_of_its_epoch(void **state)
     check_map(f, &key, 0, 2);
     check_map(f, &nobody, 0, 0);
     write_entry(f, &f->subject, &alice);
-    check_map(f, &key, 0, 2);                                 /* the epoch is closed: later entries do not show */
+    check_map(f, &key, 0, 2); /* the epoch is closed: later entries do not show */
     assert_ok(log_map_close(f->log, &second, &err));
     assert_true(second > first);
     check_map(f, &key, second, 3);
-    check_map(f, &key, first, 2);                             /* and an older one is proved again from the chains */
+    check_map(f, &key, first, 2); /* and an older one is proved again from the chains */
     assert_ok(log_map_close(f->log, &first, &err));
-    assert_int_equal(first, second);                          /* nothing changed: no new epoch */
+    assert_int_equal(first, second); /* nothing changed: no new epoch */
 }
 
 static void test_log__a_map_epoch_closes_by_itself_with_changes(void **state)

@@ -50,8 +50,8 @@ bool log_seal(struct log *log, const struct row *row, struct bytes plain, struct
     return seal_random(keys_facility(log->keys, FACILITY_KEY_INDEX), row_bytes(row), plain, arena, out, err);
 }
 
-bool log_unseal(struct log *log, const struct row *row, struct bytes sealed, struct arena *arena, struct bytes *out,
-                struct err *err)
+bool log_unseal(struct log *log, const struct row *row, struct bytes sealed, struct arena *arena,
+                struct bytes *out, struct err *err)
 {
     return seal_open(keys_facility(log->keys, FACILITY_KEY_INDEX), row_bytes(row), sealed, arena, out, err) ||
            err_wrap(err, "log row '%c'", row->bytes[0]);
@@ -64,9 +64,8 @@ static bool source_get(void *context, unsigned level, uint64_t n, struct hash *o
     struct row row = row_tree(level, n);
     struct bytes value;
     if (!store_get(log->store, NULL, FAMILY_LOG, row_bytes(&row), &arena, &value, err)) {
-        return err->code == ERR_NOT_FOUND
-                   ? err_raise(err, ERR_CORRUPT, "log: no hash %u/%ju", level, (uintmax_t)n)
-                   : false;
+        return err->code == ERR_NOT_FOUND ? err_raise(err, ERR_CORRUPT, "log: no hash %u/%ju", level, (uintmax_t)n)
+                                          : false;
     }
     return hash_from(value, out) || err_raise(err, ERR_CORRUPT, "log: hash %u/%ju", level, (uintmax_t)n);
 }

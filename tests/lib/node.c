@@ -44,20 +44,28 @@ void node_open(struct node *node)
 {
     struct err err;
     const struct federation_member *m = node->member;
-    const struct keys_secrets secrets = {{{0x52}}, m->statement_seed, m->checkpoint_seed, m->witness_seed,
-                                         m->sealing_secret};
+    const struct keys_secrets secrets = {
+        {{0x52}}, m->statement_seed, m->checkpoint_seed, m->witness_seed, m->sealing_secret};
     const struct keyring_port ring = {file_load, file_save, &node->keyring};
     const struct store_options store = {.disk = node->disk};
     node->world = world_sim_world(node->sim, 0);
     assert_ok(store_open(&store, &node->store, &err));
     assert_ok(keys_open(node->store, node->world, &secrets, &ring, &node->keys, &err));
-    const struct log_options log = {.store = node->store, .keys = node->keys, .world = node->world,
+    const struct log_options log = {.store = node->store,
+                                    .keys = node->keys,
+                                    .world = node->world,
                                     .anchor = {file_load, file_save, &node->anchor},
-                                    .network = node->federation->network, .facility = m->id, .domain = m->domain};
+                                    .network = node->federation->network,
+                                    .facility = m->id,
+                                    .domain = m->domain};
     assert_ok(log_open(&log, &node->log, &err));
-    const struct chart_options chart = {.store = node->store, .keys = node->keys, .log = node->log,
-                                        .world = node->world, .first_network = node->federation->first_network,
-                                        .trust_file = node->federation->trust_file, .facility = m->id};
+    const struct chart_options chart = {.store = node->store,
+                                        .keys = node->keys,
+                                        .log = node->log,
+                                        .world = node->world,
+                                        .first_network = node->federation->first_network,
+                                        .trust_file = node->federation->trust_file,
+                                        .facility = m->id};
     assert_ok(chart_open(&chart, &node->chart, &err));
     const struct gate_options gate = {
         .chart = node->chart, .consent = &node->consent, .may = may_write, .context = node};
@@ -84,9 +92,12 @@ struct node *node_new(struct world_sim *sim, struct federation *federation, size
     node->disk = store_disk_new();
     node->consent = (struct consent_config){
         .facility = node->member->id,
-        .clinical_roles = clinical_roles, .clinical_roles_len = COUNT(clinical_roles),
-        .sensitive_roles = sensitive_roles, .sensitive_roles_len = COUNT(sensitive_roles),
-        .table = needs, .table_len = COUNT(needs),
+        .clinical_roles = clinical_roles,
+        .clinical_roles_len = COUNT(clinical_roles),
+        .sensitive_roles = sensitive_roles,
+        .sensitive_roles_len = COUNT(sensitive_roles),
+        .table = needs,
+        .table_len = COUNT(needs),
         .notice = "for treatment only",
     };
     node_open(node);
@@ -107,8 +118,11 @@ struct caller node_caller(const char *user, const char *role, const char *purpos
         {PROTOBUF_C_MESSAGE_INIT(&chartmesh__v1__coding__descriptor), TEXT(NODE_ROLES), TEXT("psychiatrist")},
         {PROTOBUF_C_MESSAGE_INIT(&chartmesh__v1__coding__descriptor), TEXT(NODE_ROLES), TEXT("clerk")},
     };
-    struct caller caller = {.principal = "spiffe://test/app/emr", .user = user, .role_text = role,
-                            .purpose = purpose, .request_id = "1"};
+    struct caller caller = {.principal = "spiffe://test/app/emr",
+                            .user = user,
+                            .role_text = role,
+                            .purpose = purpose,
+                            .request_id = "1"};
     for (size_t i = 0; i < COUNT(roles); i++) {
         if (strcmp(strchr(role, '|') + 1, roles[i].code) == 0) {
             caller.role = &roles[i];
@@ -144,7 +158,8 @@ struct subject node_subject(struct node *node, uint8_t number)
 
 /* ---- Versions ---------------------------------------------------------------------------------------------------- */
 
-static const struct chart_version *parent_of(const struct chart_version *versions, size_t count, const struct hash *id)
+static const struct chart_version *parent_of(const struct chart_version *versions, size_t count,
+                                             const struct hash *id)
 {
     for (size_t i = 0; i < count; i++) {
         if (hash_equal(&versions[i].id, id)) {
@@ -194,8 +209,11 @@ static struct hash put_signed(struct node *node, struct log_txn *txn, Chartmesh_
     const struct log_who who = {"spiffe://test/app/emr", "alice"};
     assert_ok(statement_sign(STATEMENT_VERSION, &version->base, &key, 1, arena, &statement, &err));
     assert_ok(chart_version_add(node->chart, txn, &statement, content, flags, &err));
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WRITE, .who = &who,
-                                    .subject = subject, .objects = &statement.id, .objects_len = 1};
+    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WRITE,
+                                    .who = &who,
+                                    .subject = subject,
+                                    .objects = &statement.id,
+                                    .objects_len = 1};
     assert_ok(log_txn_add(txn, &entry, &err));
     return statement.id;
 }
@@ -227,7 +245,8 @@ struct hash node_put(struct node *node, const struct node_put *put)
         parents[i] = PB(put->parents[i]);
     }
     version.kind = kind_of(put);
-    if (version.kind == CHARTMESH__V1__KIND__KIND_RELABEL || version.kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR) {
+    if (version.kind == CHARTMESH__V1__KIND__KIND_RELABEL ||
+        version.kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR) {
         const struct id *shared = &parent_of(known, count, &put->parents[0])->content;
         assert_ok(chart_content_load(node->chart, &put->subject.p, shared, &content, &err));
         assert_ok(chart_content_meta_read(node->chart, &put->subject.p, &put->document, shared, &meta, &err));
@@ -285,7 +304,8 @@ static void supersede(const struct chart_policy *known, size_t count, bool law, 
         const Chartmesh__V1__Policy *old = known[i].message;
         if (known[i].head && (old->assertor->who == CHARTMESH__V1__WHO__WHO_LAW) == law) {
             policy->parents[n] = PB(known[i].id);
-            nodes[n++] = (struct version_node){.tag = old->dot->tag, .counter = old->dot->counter,
+            nodes[n++] = (struct version_node){.tag = old->dot->tag,
+                                               .counter = old->dot->counter,
                                                .context = (const Chartmesh__V1__Dot *const *)old->context,
                                                .context_len = old->n_context};
         }
@@ -306,8 +326,10 @@ static size_t heads_with(const struct chart_policy *known, size_t count, const s
             out[n++] = known[i];
         }
     }
-    out[n++] = (struct chart_policy){.id = added->id, .envelope = added->envelope,
-                                     .message = (const Chartmesh__V1__Policy *)added->message, .head = true};
+    out[n++] = (struct chart_policy){.id = added->id,
+                                     .envelope = added->envelope,
+                                     .message = (const Chartmesh__V1__Policy *)added->message,
+                                     .head = true};
     return n;
 }
 
@@ -334,7 +356,7 @@ struct hash node_policy(struct node *node, const struct node_policy *in, uint32_
     }
     assert_ok(chart_policy_dot(node->chart, txn, &in->subject, &dot, &err));
     if (in->concurrent) {
-        dot = (Chartmesh__V1__Dot)CHARTMESH__V1__DOT__INIT;       /* as if written elsewhere: a tag of its own */
+        dot = (Chartmesh__V1__Dot)CHARTMESH__V1__DOT__INIT; /* as if written elsewhere: a tag of its own */
         dot.tag = random_u64();
         dot.counter = 1;
     }
@@ -354,8 +376,10 @@ struct hash node_policy(struct node *node, const struct node_policy *in, uint32_
     assert_ok(statement_sign(STATEMENT_POLICY, &policy.base, &key, 1, &arena, &statement, &err));
     assert_ok(statement_parse(statement.envelope, &arena, &parsed, &err));
     assert_ok(chart_policy_add(node->chart, txn, &parsed, &generation, &err));
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_POLICY, .subject = &in->subject,
-                                    .objects = &statement.id, .objects_len = 1};
+    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_POLICY,
+                                    .subject = &in->subject,
+                                    .objects = &statement.id,
+                                    .objects_len = 1};
     assert_ok(log_txn_add(txn, &entry, &err));
     size_t n = heads_with(known, count, in, &parsed, heads);
     assert_ok(gate_policy_effects(node->gate, txn, &in->subject, heads, n, generation, grants ? grants : &granted,
@@ -387,15 +411,15 @@ struct hash node_revoke(struct node *node, const struct subject *subject, uint32
 /* ---- Between nodes ----------------------------------------------------------------------------------------------- */
 
 struct bytes *node_disclose(struct node *node, const struct subject *subject, const struct id *to,
-                            const struct hash *versions, size_t count, struct arena *arena, struct gate_item *items,
-                            size_t *disclosures)
+                            const struct hash *versions, size_t count, struct arena *arena,
+                            struct gate_item *items, size_t *disclosures)
 {
     struct err err;
     struct bytes *envelopes;
     chart_lock(node->chart, &subject->p);
     struct log_txn *txn = log_txn_new(node->log);
-    assert_ok(gate_disclose(node->gate, txn, to, subject, versions, count, 1, arena, items, &envelopes, disclosures,
-                            &err));
+    assert_ok(gate_disclose(node->gate, txn, to, subject, versions, count, 1, arena, items, &envelopes,
+                            disclosures, &err));
     assert_ok(log_commit(txn, NULL, &err));
     chart_unlock(node->chart, &subject->p);
     return envelopes;
@@ -419,8 +443,11 @@ void node_receive(struct node *node, const struct gate_item *item, struct bytes 
     assert_ok(chart_content_meta(node->chart, txn, &content, &item->document, &item->meta, &err));
     bool complete = item->chunk0.len || item->meta.length == 0;
     assert_ok(chart_version_add(node->chart, txn, &version, &content, complete ? VERSION_COMPLETE : 0, &err));
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_RECEIVE, .subject = &item->subject,
-                                    .objects = &version.id, .objects_len = 1, .disclosure = &given.id,
+    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_RECEIVE,
+                                    .subject = &item->subject,
+                                    .objects = &version.id,
+                                    .objects_len = 1,
+                                    .disclosure = &given.id,
                                     .counterpart = &item->subject.facility};
     assert_ok(log_txn_add(txn, &entry, &err));
     assert_ok(log_commit(txn, NULL, &err));

@@ -1,7 +1,7 @@
 /* tests/lib/node.h - a whole node in memory: one facility of a federation, with everything below its services.
  *
- * The world is the simulator's, store, keyring and anchor are in memory, and the keys are the federation's, so that
- * what one node signs verifies at another. A call that fails ends the test. */
+ * The world is the simulator's, store, keyring and anchor are in memory, and the keys are the federation's, so
+ * that what one node signs verifies at another. A call that fails ends the test. */
 #pragma once
 
 #include "node/gate/gate.h"
@@ -23,7 +23,8 @@ struct node {
     struct node_file keyring, anchor;
     struct consent_config consent;           /* change it before node_open */
     bool read_only;                          /* step 5's table for writing RPCs says no */
-    bool (*may)(void *context, const char *role, const char *purpose, const char *rpc);  /* instead; NULL: all but read_only */
+    bool (*may)(void *context, const char *role, const char *purpose,
+                const char *rpc);  /* instead; NULL: all but read_only */
     void *may_context;
     /* Open: */
     struct world *world;
@@ -49,12 +50,13 @@ void node_close(struct node *node);
 /* node_caller: an application's user with one of the roles above, for a purpose. */
 struct caller node_caller(const char *user, const char *role, const char *purpose);
 
-/* node_subject registers own patient `number`, with an identity document's id. node_document gives a document's id. */
+/* node_subject registers own patient `number`, with an identity document's id. node_document gives a document's
+ * id. */
 struct subject node_subject(struct node *node, uint8_t number);
 struct id node_document(struct node *node, uint8_t number);
 
-/* node_put writes a version as the facility's own author and returns its id: dot, context, content, rows, WRITE entry. A
- * RELABEL or ENTERED_IN_ERROR repeats its one parent's content. On a foreign subject it is pending. */
+/* node_put writes a version as the facility's own author and returns its id: dot, context, content, rows, WRITE
+ * entry. A RELABEL or ENTERED_IN_ERROR repeats its one parent's content. On a foreign subject it is pending. */
 struct node_put {
     struct subject subject;
     struct id document;
@@ -69,8 +71,8 @@ struct node_put {
 };
 struct hash node_put(struct node *node, const struct node_put *put);
 
-/* node_policy sets a policy as SetPolicy does: one that supersedes all heads of its set (LAW or not), its effects in the
- * same transaction. Counts may be NULL. */
+/* node_policy sets a policy as SetPolicy does: one that supersedes all heads of its set (LAW or not), its effects
+ * in the same transaction. Counts may be NULL. */
 struct node_policy {
     struct subject subject;
     Chartmesh__V1__Effect base_effect;
@@ -81,16 +83,18 @@ struct node_policy {
 };
 struct hash node_policy(struct node *node, const struct node_policy *policy, uint32_t *grants, uint32_t *orders);
 
-/* node_grant permits another facility to have and read what is up to N, for any purpose; node_revoke takes all back. */
+/* node_grant permits another facility to have and read what is up to N, for any purpose; node_revoke takes all
+ * back. */
 struct hash node_grant(struct node *node, const struct subject *subject, const struct id *to, uint32_t *grants);
 struct hash node_revoke(struct node *node, const struct subject *subject, uint32_t *orders);
 
 /* node_disclose hands versions over to a peer: what gate_disclose gives, committed. `items` has `count` places. */
 struct bytes *node_disclose(struct node *node, const struct subject *subject, const struct id *to,
-                            const struct hash *versions, size_t count, struct arena *arena, struct gate_item *items,
-                            size_t *disclosures);
+                            const struct hash *versions, size_t count, struct arena *arena,
+                            struct gate_item *items, size_t *disclosures);
 
-/* node_receive stores what node_disclose gave, as a receiver does: disclosures' rows, the version, RECEIVE entry. */
+/* node_receive stores what node_disclose gave, as a receiver does: disclosures' rows, the version, RECEIVE entry.
+ */
 void node_receive(struct node *node, const struct gate_item *item, struct bytes disclosure);
 
 /* node_entry opens a log entry; it fails the test if the entry is not of that kind. */
