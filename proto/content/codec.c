@@ -2,21 +2,51 @@
 #define ZSTD_STATIC_LINKING_ONLY /* ZSTD_getFrameHeader */
 #include <zstd.h>
 
+#include <stdatomic.h>
+
 #include "proto/content/content.h"
 
 enum { CODEC_PLAIN = 0, CODEC_ZSTD = 1, WINDOW_MAX = 128 << 10, LEVEL = 3 };
 
+/* Contexts that nobody uses now. To make one costs more than to code a small chunk: zstd asks the processor what
+ * it can, and in a virtual machine the answer is slow. */
+enum { SPARES = 16 };
+typedef _Atomic(void *) spare_type;
+static spare_type coders[SPARES], decoders[SPARES];
+
+static void *spare_take(spare_type *spares)
+{
+    void *context = NULL;
+    for (size_t i = 0; !context && i < SPARES; i++) {
+        context = atomic_exchange(&spares[i], NULL);
+    }
+    return context;
+}
+
+static bool spare_keep(spare_type *spares, void *context)
+{
+    bool kept = false;
+    for (size_t i = 0; !kept && i < SPARES; i++) {
+        void *none = NULL;
+        kept = atomic_compare_exchange_strong(&spares[i], &none, context);
+    }
+    return kept;
+}
+
 /* compress writes a frame that is shorter than `plain` to `out`; 0 when there is none. */
 static size_t compress(struct bytes plain, uint8_t *out)
 {
-    ZSTD_CCtx *context = ZSTD_createCCtx();
-    if (!context) {
+    ZSTD_CCtx *context = spare_take(coders);
+    if (!context && !(context = ZSTD_createCCtx())) {
         return 0;
     }
+    ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
     ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, LEVEL);
     ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, 1);
     size_t len = ZSTD_compress2(context, out, plain.len - 1, plain.data, plain.len);
-    ZSTD_freeCCtx(context);
+    if (!spare_keep(coders, context)) {
+        ZSTD_freeCCtx(context);
+    }
     return ZSTD_isError(len) ? 0 : len;
 }
 
@@ -65,7 +95,15 @@ static bool decompress(struct bytes frame, size_t plain_len, struct arena *arena
     if (!frame_fits(frame, plain_len, err) || !arena_alloc(arena, plain_len, &memory, err)) {
         return false;
     }
-    if (ZSTD_decompress(memory, plain_len, frame.data, frame.len) != plain_len) {
+    ZSTD_DCtx *context = spare_take(decoders);
+    if (!context && !(context = ZSTD_createDCtx())) {
+        return err_raise(err, ERR_TOO_MUCH, "chunk: no memory for zstd");
+    }
+    size_t len = ZSTD_decompressDCtx(context, memory, plain_len, frame.data, frame.len);
+    if (!spare_keep(decoders, context)) {
+        ZSTD_freeDCtx(context);
+    }
+    if (len != plain_len) {
         return err_raise(err, ERR_CORRUPT, "chunk: the zstd frame does not decompress");
     }
     *out = BYTES(memory, plain_len);

@@ -23,8 +23,8 @@ static void make_ready(void)
     int heap = CRYPTO_secure_malloc_init(SECRET_HEAP, SECRET_MIN);
     library.locked = heap == 1;
     library.aes_256_gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-    library.aes_256_wrap = EVP_CIPHER_fetch(NULL, "AES-256-WRAP", NULL);
-    crypto_must(heap != 0 && library.aes_256_gcm && library.aes_256_wrap, "making OpenSSL ready");
+    library.aes_256_ecb = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);    /* one block at a time: key wrap */
+    crypto_must(heap != 0 && library.aes_256_gcm && library.aes_256_ecb, "making OpenSSL ready");
 }
 
 const struct crypto_library *crypto_library(void)

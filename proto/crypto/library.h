@@ -16,7 +16,7 @@
 
 /* Algorithms fetched once: a fetch takes locks and costs as much as sealing a kilobyte. */
 struct crypto_library {
-    EVP_CIPHER *aes_256_gcm, *aes_256_wrap;
+    EVP_CIPHER *aes_256_gcm, *aes_256_ecb;
     bool locked;                 /* the memory for secrets is locked, not only kept out of core dumps */
 };
 

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 
+#include "proto/crypto/hash.h"
 #include "proto/crypto/library.h"
 #include "proto/crypto/random.h"
 
@@ -94,31 +95,63 @@ bool seal_open(const struct hash *key, struct bytes aad, struct bytes sealed, st
     return true;
 }
 
-/* Wrapping and unwrapping a 32-byte key with the default IV (RFC 3394, 2.2.3.1). */
-static bool wrap(const struct hash *kek, struct bytes in, uint8_t *out, bool wrapping)
+/* Wrapping a 32-byte key with the default IV (RFC 3394, 2.2.1 and 2.2.2): A in front of R1 to R4, six rounds over
+ * them. OpenSSL's own AES-256-WRAP does not use the processor's AES, and a read unwraps several keys. */
+enum { WRAP_ROUNDS = 6, WRAP_PARTS = 4, WRAP_PART = 8 };
+static const uint8_t wrap_iv[WRAP_PART] = {0xa6, 0xa6, 0xa6, 0xa6, 0xa6, 0xa6, 0xa6, 0xa6};
+
+static EVP_CIPHER_CTX *block_begin(const struct hash *kek, bool wrapping)
 {
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-    crypto_must(ctx != NULL, "memory for a cipher");
-    EVP_CIPHER_CTX_set_flags(ctx, EVP_CIPHER_CTX_FLAG_WRAP_ALLOW);
-    bool ready = EVP_CipherInit_ex2(ctx, crypto_library()->aes_256_wrap, kek->bytes, NULL, wrapping, NULL) == 1;
-    crypto_must(ready, "starting AES-256-KW");
-    int len = 0;
-    bool ok = EVP_CipherUpdate(ctx, out, &len, in.data, (int)in.len) == 1;
-    EVP_CIPHER_CTX_free(ctx);
-    return ok && len == (wrapping ? WRAPPED_LEN : HASH_LEN);
+    crypto_must(
+        ctx && EVP_CipherInit_ex2(ctx, crypto_library()->aes_256_ecb, kek->bytes, NULL, wrapping, NULL) == 1 &&
+            EVP_CIPHER_CTX_set_padding(ctx, 0) == 1,
+        "starting AES-256");
+    return ctx;
+}
+
+/* One step on A and Rn: `t` goes into A's end. */
+static void wrap_step(EVP_CIPHER_CTX *ctx, uint8_t *a, uint8_t *r, uint8_t t, bool wrapping)
+{
+    uint8_t block[2 * WRAP_PART];
+    bool ok = true;
+    memcpy(block, a, WRAP_PART);
+    memcpy(block + WRAP_PART, r, WRAP_PART);
+    block[WRAP_PART - 1] ^= wrapping ? 0 : t;
+    feed(ctx, block, BYTES(block, sizeof block), &ok);
+    crypto_must(ok, "AES-256");
+    block[WRAP_PART - 1] ^= wrapping ? t : 0;
+    memcpy(a, block, WRAP_PART);
+    memcpy(r, block + WRAP_PART, WRAP_PART);
+    secret_wipe(block, sizeof block);
 }
 
 void key_wrap(const struct hash *kek, const struct hash *key, uint8_t out[WRAPPED_LEN])
 {
-    crypto_must(wrap(kek, BYTES_OF(*key), out, true), "AES-256-KW");
+    EVP_CIPHER_CTX *ctx = block_begin(kek, true);
+    memcpy(out, wrap_iv, WRAP_PART);
+    memcpy(out + WRAP_PART, key->bytes, HASH_LEN);
+    for (unsigned t = 0; t < WRAP_ROUNDS * WRAP_PARTS; t++) {
+        wrap_step(ctx, out, out + WRAP_PART * (1 + t % WRAP_PARTS), (uint8_t)(t + 1), true);
+    }
+    EVP_CIPHER_CTX_free(ctx);
 }
 
 bool key_unwrap(const struct hash *kek, struct bytes wrapped, struct hash *out, struct err *err)
 {
-    uint8_t room[WRAPPED_LEN] = {0};
-    bool ok = wrapped.len == WRAPPED_LEN && wrap(kek, wrapped, room, false);
+    uint8_t room[WRAPPED_LEN];
+    if (wrapped.len != WRAPPED_LEN) {
+        return err_raise(err, ERR_CORRUPT, "wrapped key: %zu bytes", wrapped.len);
+    }
+    EVP_CIPHER_CTX *ctx = block_begin(kek, false);
+    memcpy(room, wrapped.data, WRAPPED_LEN);
+    for (unsigned t = WRAP_ROUNDS * WRAP_PARTS; t > 0; t--) {
+        wrap_step(ctx, room, room + WRAP_PART * (1 + (t - 1) % WRAP_PARTS), (uint8_t)t, false);
+    }
+    EVP_CIPHER_CTX_free(ctx);
+    bool ok = bytes_same(BYTES(room, WRAP_PART), BYTES(wrap_iv, WRAP_PART));
     if (ok) {
-        memcpy(out->bytes, room, HASH_LEN);
+        memcpy(out->bytes, room + WRAP_PART, HASH_LEN);
     }
     secret_wipe(room, sizeof room);
     return ok || err_raise(err, ERR_CORRUPT, "wrapped key: does not open with this key");
