@@ -29,7 +29,8 @@ static bool path_reply(struct service_call *call, const struct hash *path, size_
     return true;
 }
 
-static bool checkpoint(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+static bool checkpoint(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                       struct err *err)
 {
     Chartmesh__V1__CheckpointReply *out = (void *)reply;
     struct checkpoint now;
@@ -42,7 +43,8 @@ static bool checkpoint(struct service_call *call, const ProtobufCMessage *in, Pr
     return reply_envelope(call, log_epoch_statement(call->service->log), &out->epoch, err);
 }
 
-static bool inclusion(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+static bool inclusion(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                      struct err *err)
 {
     const Chartmesh__V1__InclusionRequest *request = (const void *)in;
     Chartmesh__V1__InclusionReply *out = (void *)reply;
@@ -65,9 +67,9 @@ static bool inclusion(struct service_call *call, const ProtobufCMessage *in, Pro
         return range(err, "size", size > now.size ? "beyond the log" : "the entry is not in a log of that size");
     }
     if (!log_entry_at(call->service->log, index, call->arena, &opened, err)) {
-        return err->code == ERR_NOT_FOUND
-                   ? err_raise_reason(err, ERR_NOT_FOUND, REASON(NOT_AVAILABLE), "receipt: its entry's key is destroyed")
-                   : false;
+        return err->code == ERR_NOT_FOUND ? err_raise_reason(err, ERR_NOT_FOUND, REASON(NOT_AVAILABLE),
+                                                             "receipt: its entry's key is destroyed")
+                                          : false;
     }
     if (!log_inclusion(call->service->log, index, size, path, &len, err) ||
         !arena_alloc(call->arena, sizeof *out->at, &at, err) ||
@@ -109,11 +111,11 @@ static bool consistency(struct service_call *call, const ProtobufCMessage *in, P
            path_reply(call, path, len, &out->path, &out->n_path, err);
 }
 
-#define AUDIT(name_, in_, out_, fn_)                                                                               \
-    {                                                                                                              \
-        .path = "/chartmesh.v1.Audit/" name_, .name = "Audit." name_, .shape = METHOD_UNARY,                       \
-        .in = &chartmesh__v1__##in_##__descriptor, .out = &chartmesh__v1__##out_##__descriptor,                    \
-        .kinds = SERVICE_ANY, .max_request = SERVICE_SMALL_MAX, .unary = fn_                                       \
+#define AUDIT(name_, in_, out_, fn_)                                                                              \
+    {                                                                                                             \
+        .path = "/chartmesh.v1.Audit/" name_, .name = "Audit." name_, .shape = METHOD_UNARY,                      \
+        .in = &chartmesh__v1__##in_##__descriptor, .out = &chartmesh__v1__##out_##__descriptor,                   \
+        .kinds = SERVICE_ANY, .max_request = SERVICE_SMALL_MAX, .unary = fn_                                      \
     }
 
 size_t audit_methods(const struct service_method **out)

@@ -22,8 +22,8 @@ static bool authority_check(const Chartmesh__V1__GrantAuthorityRequest *request,
         return err_raise_field(err, REASON(FIELD_MISSING), "valid", "valid: a period is needed");
     }
     if (request->n_subjects > SUBJECTS_MAX || request->n_purposes > SERVICE_CODINGS_MAX) {
-        return err_raise_field(err, REASON(TOO_LARGE), "subjects", "at most %d subjects and %d purposes", SUBJECTS_MAX,
-                               SERVICE_CODINGS_MAX);
+        return err_raise_field(err, REASON(TOO_LARGE), "subjects", "at most %d subjects and %d purposes",
+                               SUBJECTS_MAX, SERVICE_CODINGS_MAX);
     }
     return field_period(request->valid, "valid", err) &&
            field_codings(request->without_sensitivity, request->n_without_sensitivity, "without_sensitivity", err);
@@ -49,8 +49,8 @@ static bool subjects_fill(struct service_call *call, const Chartmesh__V1__GrantA
     return true;
 }
 
-static bool sign_authority(struct service_call *call, const Chartmesh__V1__GrantAuthorityRequest *request, struct statement *out,
-                 struct err *err)
+static bool sign_authority(struct service_call *call, const Chartmesh__V1__GrantAuthorityRequest *request,
+                           struct statement *out, struct err *err)
 {
     const struct signing_key *key = keys_statement(call->service->keys);
     Chartmesh__V1__Authority authority = CHARTMESH__V1__AUTHORITY__INIT;
@@ -94,8 +94,8 @@ static bool list(struct service_call *call, const ProtobufCMessage *in, Protobuf
     struct bytes *envelopes;
     size_t count;
     void *memory;
-    if (!chart_authorities(call->service->chart, *request->holder ? request->holder : NULL, call->arena, &envelopes,
-                           &count, err) ||
+    if (!chart_authorities(call->service->chart, *request->holder ? request->holder : NULL, call->arena,
+                           &envelopes, &count, err) ||
         !arena_array(call->arena, count, sizeof *out->authorities, &memory, err)) {
         return false;
     }

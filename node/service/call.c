@@ -12,8 +12,14 @@
 
 static enum service_kind kind_of(struct bytes name)
 {
-    static const struct { const char *name; enum service_kind kind; } kinds[] = {
-        {"app", SERVICE_APP}, {"auditor", SERVICE_AUDITOR}, {"admin", SERVICE_ADMIN}, {"patient", SERVICE_PATIENT},
+    static const struct {
+        const char *name;
+        enum service_kind kind;
+    } kinds[] = {
+        {"app", SERVICE_APP},
+        {"auditor", SERVICE_AUDITOR},
+        {"admin", SERVICE_ADMIN},
+        {"patient", SERVICE_PATIENT},
     };
     for (size_t i = 0; i < COUNT(kinds); i++) {
         if (bytes_equal(name, bytes_str(kinds[i].name))) {
@@ -34,7 +40,8 @@ static bool identity(struct service *service, const char *spiffe_id, enum servic
 {
     char network[2 * ID_LEN + 1], begin[512];
     if (!*spiffe_id) {
-        return err_raise_reason(err, ERR_UNAUTHENTICATED, REASON(NO_CERTIFICATE), "certificate: no SPIFFE identity");
+        return err_raise_reason(err, ERR_UNAUTHENTICATED, REASON(NO_CERTIFICATE),
+                                "certificate: no SPIFFE identity");
     }
     bytes_hex(BYTES_OF(service->config->network), network);
     int len = snprintf(begin, sizeof begin, "spiffe://%s/%s/", network, service->config->domain);
@@ -58,7 +65,8 @@ static bool role_coding(const char *text, struct arena *arena, const Chartmesh__
     const char *bar = strrchr(text, '|');
     void *memory;
     if (!bar || bar == text || !bar[1] || bar - text > SERVICE_CODE_MAX || strlen(bar + 1) > SERVICE_CODE_MAX) {
-        return err_raise_field(err, REASON(FIELD_INVALID), "x-chartmesh-role", "x-chartmesh-role: must be system|code");
+        return err_raise_field(err, REASON(FIELD_INVALID), "x-chartmesh-role",
+                               "x-chartmesh-role: must be system|code");
     }
     if (!arena_alloc(arena, sizeof(Chartmesh__V1__Coding), &memory, err)) {
         return false;
@@ -144,7 +152,8 @@ bool service_caller(struct service *service, const struct service_method *method
 bool service_listed(const struct service_call *call, const char *rpc, struct err *err)
 {
     return config_rule_find(call->service->config, call->caller.role_text, call->caller.purpose) ||
-           err_raise_reason(err, ERR_DENIED, REASON(NOT_PERMITTED), "%s: this role may nothing for this purpose", rpc);
+           err_raise_reason(err, ERR_DENIED, REASON(NOT_PERMITTED), "%s: this role may nothing for this purpose",
+                            rpc);
 }
 
 bool service_entry(const struct service_call *call, struct log_txn *txn, Chartmesh__V1__EntryKind kind,
@@ -171,7 +180,10 @@ bool service_entry(const struct service_call *call, struct log_txn *txn, Chartme
  *              "R" name       index of the act's first entry: of it the receipt is made again
  *              "t" ms name    when, for taking old ones away: each commit that keeps one takes away two */
 
-struct retry_row { uint8_t bytes[1 + 8 + HASH_LEN]; size_t len; };
+struct retry_row {
+    uint8_t bytes[1 + 8 + HASH_LEN];
+    size_t len;
+};
 
 static struct retry_row retry_row(char letter, struct bytes a, struct bytes b)
 {
@@ -200,7 +212,8 @@ struct hash retry_name(const struct service_call *call, const char *method, stru
 /* A reply's receipt, whatever its type. */
 static ProtobufCBinaryData *receipt_of(ProtobufCMessage *reply)
 {
-    const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(reply->descriptor, "receipt");
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(reply->descriptor, "receipt");
     return field ? (ProtobufCBinaryData *)(void *)((char *)reply + field->offset) : NULL;
 }
 
@@ -209,7 +222,7 @@ static bool receipt_again(struct service_call *call, ProtobufCBinaryData *receip
     struct retry_row row = retry_row('R', BYTES_OF(call->retry), BYTES_NONE);
     struct bytes value, made;
     if (!store_get(call->service->store, NULL, FAMILY_META, row_view(&row), call->arena, &value, err)) {
-        return err->code == ERR_NOT_FOUND;           /* the act had no entry: nothing was done */
+        return err->code == ERR_NOT_FOUND; /* the act had no entry: nothing was done */
     }
     struct reader r = reader_of(value);
     uint64_t index = read_u64be(&r);
@@ -223,8 +236,8 @@ static bool receipt_again(struct service_call *call, ProtobufCBinaryData *receip
     return true;
 }
 
-bool retry_find(struct service_call *call, const ProtobufCMessageDescriptor *type, bool *found, ProtobufCMessage **out,
-                struct err *err)
+bool retry_find(struct service_call *call, const ProtobufCMessageDescriptor *type, bool *found,
+                ProtobufCMessage **out, struct err *err)
 {
     struct retry_row row = retry_row('r', BYTES_OF(call->retry), BYTES_NONE);
     struct bytes sealed, plain;
@@ -232,8 +245,8 @@ bool retry_find(struct service_call *call, const ProtobufCMessageDescriptor *typ
     if (!store_get(call->service->store, NULL, FAMILY_META, row_view(&row), call->arena, &sealed, err)) {
         return err->code == ERR_NOT_FOUND;
     }
-    if (!seal_open(keys_facility(call->service->keys, FACILITY_KEY_INDEX), row_view(&row), sealed, call->arena, &plain,
-                   err)) {
+    if (!seal_open(keys_facility(call->service->keys, FACILITY_KEY_INDEX), row_view(&row), sealed, call->arena,
+                   &plain, err)) {
         return err_wrap(err, "kept reply");
     }
     struct reader r = reader_of(plain);
@@ -279,7 +292,8 @@ static bool forget_old(struct service_call *call, struct store_batch *rows, uint
     return store_iter_check(iter, err);
 }
 
-static bool keep_reply(struct service_call *call, struct log_txn *txn, const ProtobufCMessage *reply, struct err *err)
+static bool keep_reply(struct service_call *call, struct log_txn *txn, const ProtobufCMessage *reply,
+                       struct err *err)
 {
     struct bytes packed, sealed;
     uint8_t ms[8];

@@ -1,5 +1,6 @@
 #include "node/service/service.h"
 
+#include "proto/crypto/seal.h"
 #include "proto/merkle/checkpoint.h"
 #include "tests/lib/service.h"
 
@@ -111,6 +112,88 @@ static void test_call__a_token_is_bound_to_who_asked_what(void **state)
     assert_err(ERR_INVALID, service_token_open(&call, "List", BYTES_LIT("q"), token, "t", &back, &err));
 }
 
+static void test_call__a_token_of_another_incarnation_says_resync(void **state)
+{
+    struct serve *s = *state;
+    struct err err;
+    struct service_call call = {.service = &s->service, .caller = {.principal = "p"}, .arena = &s->arena};
+    const struct hash *key = keys_facility(s->node->keys, FACILITY_KEY_TOKEN);
+    const struct bytes aad = BYTES_LIT("chartmesh token v1\n");
+    struct bytes token, plain, back;
+    assert_ok(service_token(&call, "List", BYTES_LIT("q"), BYTES_LIT("state"), &token, &err));
+    assert_ok(seal_open(key, aad, token, &s->arena, &plain, &err));
+    put_u64be((uint8_t *)(uintptr_t)plain.data, log_incarnation(s->node->log) ^ 1);
+    assert_ok(seal_random(key, aad, plain, &s->arena, &token, &err));
+    assert_err(ERR_CONFLICT, service_token_open(&call, "List", BYTES_LIT("q"), token, "t", &back, &err));
+    assert_int_equal(err.reason, SERVE_REASON(RESYNC));
+}
+
+/* ---- Retries at once ------------------------------------------------------------------------------------------------- */
+
+struct at_once {
+    struct serve *serve;
+    struct service_call call;
+    ProtobufCMessage *reply;
+    Chartmesh__V1__RegisterRequest request;
+    bool ok;
+};
+
+static void run_at_once(void *arg)
+{
+    struct at_once *one = arg;
+    const struct service_method *method = service_find("/chartmesh.v1.Patients/Register");
+    struct err err;
+    one->ok = service_caller(&one->serve->service, method, &one->serve->who, one->call.arena, &one->call, &err) &&
+              service_unary(method, &one->call, &one->request.base, &one->reply, &err);
+}
+
+static void test_call__two_calls_with_one_key_do_one_thing(void **state)
+{
+    struct serve *s = *state;
+    struct err err;
+    struct world_lane *lane = NULL;
+    struct at_once calls[4] = {0};
+    struct arena arenas[4];
+    s->who.idempotency_key = "key";
+    assert_ok(world_lane_open(s->node->world, "service", 4, &lane, &err));
+    for (size_t i = 0; i < COUNT(calls); i++) {
+        arena_init(&arenas[i], 8 << 20);
+        calls[i].serve = s;
+        calls[i].call.arena = &arenas[i];
+        chartmesh__v1__register_request__init(&calls[i].request);
+        calls[i].request.resource = pb_bytes(BYTES_LIT("{\"resourceType\":\"Patient\"}"));
+        world_submit(lane, run_at_once, &calls[i]);
+    }
+    world_lane_close(lane);
+    for (size_t i = 0; i < COUNT(calls); i++) {
+        const Chartmesh__V1__RegisterReply *first = (const void *)calls[0].reply,
+                                           *reply = (const void *)calls[i].reply;
+        assert_true(calls[i].ok);
+        assert_bytes_equal(bytes_pb(reply->version), bytes_pb(first->version));
+        assert_int_equal(reply->receipt.len, RECEIPT_LEN);
+    }
+    assert_int_equal(serve_entries(s, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WRITE), 1);
+    for (size_t i = 0; i < COUNT(arenas); i++) {
+        arena_done(&arenas[i]);
+    }
+}
+
+static void test_call__a_kept_reply_is_forgotten_after_its_time(void **state)
+{
+    struct serve *s = *state;
+    s->who.idempotency_key = "key 1";
+    Chartmesh__V1__RegisterReply *first = serve_register(s, "1");
+    world_sim_set_skew(s->node->world, INT64_C(7) * 24 * 60 * 60 * 1000);
+    Chartmesh__V1__RegisterReply *kept = serve_register(s, "1");
+    assert_bytes_equal(bytes_pb(kept->version), bytes_pb(first->version));
+    world_sim_set_skew(s->node->world, INT64_C(9) * 24 * 60 * 60 * 1000);
+    s->who.idempotency_key = "key 2";
+    serve_register(s, "2"); /* sweeps */
+    s->who.idempotency_key = "key 1";
+    Chartmesh__V1__RegisterReply *fresh = serve_register(s, "1");
+    assert_false(bytes_equal(bytes_pb(fresh->version), bytes_pb(first->version)));
+}
+
 /* ---- Authorities, Admin, Audit --------------------------------------------------------------------------------------- */
 
 static void test_call__an_authority_is_granted_and_listed(void **state)
@@ -140,8 +223,9 @@ static void test_call__an_authority_is_granted_and_listed(void **state)
     serve_restart(s);
     Chartmesh__V1__ListAuthoritiesReply *list = SERVE(s, "Authorities.List", &all);
     assert_int_equal(list->n_authorities, 1);
-    all.holder = (char *)(uintptr_t)"spiffe://nobody";
-    assert_int_equal(((Chartmesh__V1__ListAuthoritiesReply *)SERVE(s, "Authorities.List", &all))->n_authorities, 0);
+    all.holder = (char *)(uintptr_t) "spiffe://nobody";
+    assert_int_equal(((Chartmesh__V1__ListAuthoritiesReply *)SERVE(s, "Authorities.List", &all))->n_authorities,
+                     0);
 }
 
 static void test_call__status_and_peers_say_how_the_node_is(void **state)
@@ -204,6 +288,9 @@ int main(void)
         TEST(a_certificate_claims_only_what_the_configuration_lets_it),
         TEST(the_table_has_every_method_once),
         TEST(a_token_is_bound_to_who_asked_what),
+        TEST(a_token_of_another_incarnation_says_resync),
+        TEST(two_calls_with_one_key_do_one_thing),
+        TEST(a_kept_reply_is_forgotten_after_its_time),
         TEST(an_authority_is_granted_and_listed),
         TEST(status_and_peers_say_how_the_node_is),
         TEST(checkpoints_and_proofs_hold_together),

@@ -30,7 +30,7 @@ struct setting {
     struct service_call *call;
     const Chartmesh__V1__SetPolicyRequest *request;
     struct subject subject;
-    struct chart_policy *policies;       /* room for one more */
+    struct chart_policy *policies; /* room for one more */
     size_t count;
     struct log_txn *txn;
     struct statement statement;
@@ -75,7 +75,8 @@ static bool heads_of(struct setting *s, bool law, struct version_node *nodes, si
             continue;
         }
         if (*count == PARENTS_MAX) {
-            return err_raise_reason(err, ERR_TOO_MUCH, REASON(TOO_LARGE), "policy: over %d heads at once", PARENTS_MAX);
+            return err_raise_reason(err, ERR_TOO_MUCH, REASON(TOO_LARGE), "policy: over %d heads at once",
+                                    PARENTS_MAX);
         }
         ids[*count] = s->policies[i].id;
         nodes[(*count)++] = node_of(&s->policies[i]);
@@ -157,7 +158,7 @@ static bool asserted(struct setting *s, struct err *err)
     bool ok = trust_check(trust, envelope, STATEMENT_POLICY, 0, NULL, call->arena, &s->statement, err);
     chart_trust_give(call->service->chart);
     if (!ok) {
-        err->code = ERR_INVALID;             /* a key that nobody knows is the caller's fault here */
+        err->code = ERR_INVALID; /* a key that nobody knows is the caller's fault here */
         return err_wrap(err, "signed");
     }
     const Chartmesh__V1__Policy *policy = (const void *)s->statement.message;
@@ -170,7 +171,8 @@ static bool asserted(struct setting *s, struct err *err)
         if (dot->tag == policy->dot->tag && dot->counter == policy->dot->counter) {
             return hash_equal(&s->policies[i].id, &s->statement.id)
                        ? err_raise_reason(err, ERR_EXISTS, REASON(ALREADY_EXISTS), "signed: this policy is here")
-                       : err_raise_field(err, REASON(POLICY_INVALID), "signed", "signed: its dot is another policy's");
+                       : err_raise_field(err, REASON(POLICY_INVALID), "signed",
+                                         "signed: its dot is another policy's");
         }
     }
     if (!policy_check(policy, err)) {
@@ -184,8 +186,10 @@ static bool asserted(struct setting *s, struct err *err)
 static void take_in(struct setting *s)
 {
     struct chart_policy *fresh = &s->policies[s->count++];
-    *fresh = (struct chart_policy){.id = s->statement.id, .envelope = s->statement.envelope,
-                                   .message = (const void *)s->statement.message, .head = true};
+    *fresh = (struct chart_policy){.id = s->statement.id,
+                                   .envelope = s->statement.envelope,
+                                   .message = (const void *)s->statement.message,
+                                   .head = true};
     struct version_node mine = node_of(fresh);
     for (size_t i = 0; i + 1 < s->count; i++) {
         struct version_node other = node_of(&s->policies[i]);
@@ -223,7 +227,8 @@ static bool set_locked(struct setting *s, Chartmesh__V1__SetPolicyReply *out, st
     return service_commit(s->call, txn, &out->base, &out->receipt, err);
 }
 
-static bool set_policy(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+static bool set_policy(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                       struct err *err)
 {
     struct setting s = {.call = call, .request = (const void *)in};
     if (!own_subject(call, s.request->subject, &s.subject, err)) {
@@ -268,8 +273,8 @@ static bool views(struct service_call *call, const struct chart_policy *policies
 }
 
 /* The READ entry: durable before the policy is given out. */
-static bool read_entry(struct service_call *call, const struct subject *subject, const struct hash *ids, size_t count,
-                       const char *what, ProtobufCBinaryData *receipt, struct err *err)
+static bool read_entry(struct service_call *call, const struct subject *subject, const struct hash *ids,
+                       size_t count, const char *what, ProtobufCBinaryData *receipt, struct err *err)
 {
     struct log_txn *txn = log_txn_new(call->service->log);
     for (size_t at = 0; at == 0 || at < count; at += SERVICE_ENTRY_OBJECTS) {
@@ -282,11 +287,12 @@ static bool read_entry(struct service_call *call, const struct subject *subject,
 }
 
 static bool policies_read(struct service_call *call, const Chartmesh__V1__Subject *in, const char *rpc,
-                          struct subject *subject, struct chart_policy **policies, size_t *count, struct hash **ids,
-                          struct err *err)
+                          struct subject *subject, struct chart_policy **policies, size_t *count,
+                          struct hash **ids, struct err *err)
 {
     void *memory;
-    if (!own_subject(call, in, subject, err) || !service_listed(call, rpc, err) || !known_subject(call, subject, err) ||
+    if (!own_subject(call, in, subject, err) || !service_listed(call, rpc, err) ||
+        !known_subject(call, subject, err) ||
         !chart_policies(call->service->chart, subject, call->arena, policies, count, err) ||
         !arena_array(call->arena, *count, HASH_LEN, &memory, err)) {
         return false;
@@ -295,7 +301,8 @@ static bool policies_read(struct service_call *call, const Chartmesh__V1__Subjec
     return true;
 }
 
-static bool get_policy(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+static bool get_policy(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                       struct err *err)
 {
     const Chartmesh__V1__GetPolicyRequest *request = (const void *)in;
     Chartmesh__V1__GetPolicyReply *out = (void *)reply;
@@ -313,7 +320,8 @@ static bool get_policy(struct service_call *call, const ProtobufCMessage *in, Pr
     return read_entry(call, &subject, ids, out->n_heads, "policy", &out->receipt, err);
 }
 
-static bool history(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+static bool history(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                    struct err *err)
 {
     const Chartmesh__V1__PolicyHistoryRequest *request = (const void *)in;
     Chartmesh__V1__PolicyHistoryReply *out = (void *)reply;
@@ -338,7 +346,8 @@ static bool history(struct service_call *call, const ProtobufCMessage *in, Proto
 
 /* ---- Explain ------------------------------------------------------------------------------------------------------- */
 
-static bool explain(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+static bool explain(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                    struct err *err)
 {
     const Chartmesh__V1__ExplainRequest *request = (const void *)in;
     struct subject subject;
@@ -403,8 +412,8 @@ static bool case_fill(struct service_call *call, const struct chart_case *value,
     return named && reply_subject(call, &value->subject, &one->subject, err) &&
            reply_bytes(call, BYTES_OF(value->order), &one->order, err) &&
            reply_bytes(call, BYTES_OF(value->peer), &one->facility, err) &&
-           instant(call, value->opened_hlc, &one->opened, err) && instant(call, value->closed_hlc, &one->closed, err) &&
-           case_statements(call, value, one, err);
+           instant(call, value->opened_hlc, &one->opened, err) &&
+           instant(call, value->closed_hlc, &one->closed, err) && case_statements(call, value, one, err);
 }
 
 /* One READ entry per patient on the page; a page of nothing is one without a patient. Cases come by patient. */
@@ -433,7 +442,8 @@ static bool after_of(struct service_call *call, const Chartmesh__V1__CasesReques
                      struct chart_case *out, struct err *err)
 {
     struct bytes state;
-    if (!service_token_open(call, "Consents.Cases", key, bytes_pb(request->page_token), "page_token", &state, err)) {
+    if (!service_token_open(call, "Consents.Cases", key, bytes_pb(request->page_token), "page_token", &state,
+                            err)) {
         return false;
     }
     struct reader r = reader_of(state);
@@ -494,9 +504,9 @@ static bool cases(struct service_call *call, const ProtobufCMessage *in, Protobu
 
 /* ---- The list -------------------------------------------------------------------------------------------------------- */
 
-#define CONSENTS(name_, in_, out_)                                                                                 \
-    .path = "/chartmesh.v1.Consents/" name_, .name = "Consents." name_, .shape = METHOD_UNARY,                     \
-    .in = &chartmesh__v1__##in_##__descriptor, .out = &chartmesh__v1__##out_##__descriptor, .kinds = SERVICE_APP,   \
+#define CONSENTS(name_, in_, out_)                                                                                \
+    .path = "/chartmesh.v1.Consents/" name_, .name = "Consents." name_, .shape = METHOD_UNARY,                    \
+    .in = &chartmesh__v1__##in_##__descriptor, .out = &chartmesh__v1__##out_##__descriptor, .kinds = SERVICE_APP, \
     .needs_user = true
 
 size_t consents_methods(const struct service_method **out)

@@ -215,11 +215,11 @@ static void test_consents__explain_says_why(void **state)
     Chartmesh__V1__ExplainRequest request = CHARTMESH__V1__EXPLAIN_REQUEST__INIT;
     Chartmesh__V1__Coding role = CHARTMESH__V1__CODING__INIT;
     role.system = (char *)(uintptr_t)NODE_ROLES;
-    role.code = (char *)(uintptr_t)"physician";
+    role.code = (char *)(uintptr_t) "physician";
     request.subject = subject;
     request.document = put->document;
     request.role = &role;
-    request.purpose = (char *)(uintptr_t)"TREAT";
+    request.purpose = (char *)(uintptr_t) "TREAT";
     Chartmesh__V1__ExplainReply *reply = SERVE(s, "Consents.Explain", &request);
     assert_int_equal(reply->effect, CHARTMESH__V1__EFFECT__EFFECT_PERMIT);
     assert_int_equal(reply->n_reasons, 1);
@@ -280,7 +280,8 @@ static struct signing_key *enrol(struct serve *s)
     return key;
 }
 
-static Chartmesh__V1__Envelope *sign_policy(struct serve *s, const struct signing_key *key, Chartmesh__V1__Subject *of)
+static Chartmesh__V1__Envelope *sign_policy(struct serve *s, const struct signing_key *key,
+                                            Chartmesh__V1__Subject *of)
 {
     struct err err;
     Chartmesh__V1__Policy policy = CHARTMESH__V1__POLICY__INIT;

@@ -26,7 +26,8 @@ bool field_text(const char *text, size_t max, const char *field, struct err *err
     if (!*text) {
         return err_raise_field(err, REASON(FIELD_MISSING), field, "%s: is needed", field);
     }
-    return strlen(text) <= max || err_raise_field(err, REASON(FIELD_INVALID), field, "%s: at most %zu bytes", field, max);
+    return strlen(text) <= max ||
+           err_raise_field(err, REASON(FIELD_INVALID), field, "%s: at most %zu bytes", field, max);
 }
 
 bool field_coding(const Chartmesh__V1__Coding *coding, const char *field, struct err *err)
@@ -67,8 +68,8 @@ bool field_period(const Chartmesh__V1__Period *period, const char *field, struct
     bool past = (period->from && period->from->ms < 0) || (period->until && period->until->ms < 0);
     bool turned = period->from && period->until && period->from->ms >= period->until->ms;
     return (ends && !past && !turned) ||
-           err_raise_field(err, REASON(FIELD_INVALID), field, "%s: needs an end, from before until, none before 1970",
-                           field);
+           err_raise_field(err, REASON(FIELD_INVALID), field,
+                           "%s: needs an end, from before until, none before 1970", field);
 }
 
 bool field_labels(const Chartmesh__V1__Labels *labels, const char *field, struct err *err)
@@ -78,7 +79,8 @@ bool field_labels(const Chartmesh__V1__Labels *labels, const char *field, struct
     }
     if (labels->confidentiality < CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_U ||
         labels->confidentiality > CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_V) {
-        return err_raise_field(err, REASON(FIELD_INVALID), field, "%s: confidentiality is one of U L M N R V", field);
+        return err_raise_field(err, REASON(FIELD_INVALID), field, "%s: confidentiality is one of U L M N R V",
+                               field);
     }
     return field_codings(labels->sensitivity, labels->n_sensitivity, field, err);
 }
@@ -92,7 +94,8 @@ bool field_import_key(const Chartmesh__V1__ImportKey *key, struct err *err)
 bool field_page(uint32_t asked, uint32_t max, uint32_t absent, size_t *out, struct err *err)
 {
     *out = asked ? asked : absent;
-    return asked <= max || err_raise_field(err, REASON(FIELD_INVALID), "page_size", "page_size: at most %u", (unsigned)max);
+    return asked <= max ||
+           err_raise_field(err, REASON(FIELD_INVALID), "page_size", "page_size: at most %u", (unsigned)max);
 }
 
 static bool among(const struct hash *list, size_t count, struct bytes id)

@@ -14,8 +14,8 @@ static bool resource_wrong(struct err *err, const char *why)
 }
 
 /* Patient.identifier: those with system and value. */
-static bool identifiers_of(struct service_call *call, const json_t *patient, Chartmesh__V1__Coding **out, size_t *count,
-                           struct err *err)
+static bool identifiers_of(struct service_call *call, const json_t *patient, Chartmesh__V1__Coding **out,
+                           size_t *count, struct err *err)
 {
     const json_t *list = json_object_get(patient, "identifier");
     size_t total = json_array_size(list);
@@ -24,7 +24,8 @@ static bool identifiers_of(struct service_call *call, const json_t *patient, Cha
         return resource_wrong(err, "identifier must be a list");
     }
     if (total > IDENTIFIERS_MAX) {
-        return err_raise_field(err, REASON(TOO_LARGE), "resource", "resource: over %d identifiers", IDENTIFIERS_MAX);
+        return err_raise_field(err, REASON(TOO_LARGE), "resource", "resource: over %d identifiers",
+                               IDENTIFIERS_MAX);
     }
     if (!arena_array(call->arena, total, sizeof **out, &memory, err)) {
         return false;
@@ -48,15 +49,16 @@ static bool identifiers_of(struct service_call *call, const json_t *patient, Cha
     return true;
 }
 
-static bool patient_read(struct service_call *call, ProtobufCBinaryData resource, Chartmesh__V1__Coding **identifiers,
-                         size_t *count, struct err *err)
+static bool patient_read(struct service_call *call, ProtobufCBinaryData resource,
+                         Chartmesh__V1__Coding **identifiers, size_t *count, struct err *err)
 {
     json_error_t ignored;
     if (resource.len == 0) {
         return err_raise_field(err, REASON(FIELD_MISSING), "resource", "resource: a FHIR Patient is needed");
     }
     if (resource.len > SERVICE_INLINE_MAX) {
-        return err_raise_field(err, REASON(TOO_LARGE), "resource", "resource: at most %d bytes", SERVICE_INLINE_MAX);
+        return err_raise_field(err, REASON(TOO_LARGE), "resource", "resource: at most %d bytes",
+                               SERVICE_INLINE_MAX);
     }
     json_t *patient = json_loadb((const char *)resource.data, resource.len, JSON_REJECT_DUPLICATES, &ignored);
     if (!patient) {
@@ -77,7 +79,7 @@ static const Chartmesh__V1__Coding identity_class = {PROTOBUF_C_MESSAGE_INIT(&ch
 static Chartmesh__V1__Facts identity_facts(const Chartmesh__V1__Labels *labels)
 {
     Chartmesh__V1__Facts facts = CHARTMESH__V1__FACTS__INIT;
-    facts.media_type = (char *)(uintptr_t)"application/fhir+json";
+    facts.media_type = (char *)(uintptr_t) "application/fhir+json";
     facts.class_ = (Chartmesh__V1__Coding *)(uintptr_t)&identity_class;
     facts.labels = (Chartmesh__V1__Labels *)(uintptr_t)labels;
     return facts;
@@ -102,9 +104,13 @@ static bool register_new(struct service_call *call, const Chartmesh__V1__Registe
 {
     const struct id patient = world_random_id(call->service->world);
     struct chart *chart = call->service->chart;
-    struct write w = {.call = call, .subject = subject_make(chart_facility(chart), &patient),
-                      .document = world_random_id(call->service->world), .kind = CHARTMESH__V1__KIND__KIND_CONTENT,
-                      .complete = true, .txn = log_txn_new(call->service->log), .import_key = request->import_key,
+    struct write w = {.call = call,
+                      .subject = subject_make(chart_facility(chart), &patient),
+                      .document = world_random_id(call->service->world),
+                      .kind = CHARTMESH__V1__KIND__KIND_CONTENT,
+                      .complete = true,
+                      .txn = log_txn_new(call->service->log),
+                      .import_key = request->import_key,
                       .import_hash = *import};
     Chartmesh__V1__Facts facts = identity_facts(request->labels);
     Chartmesh__V1__Coding *identifiers;
@@ -128,7 +134,8 @@ static bool register_import(struct service_call *call, const Chartmesh__V1__Regi
 {
     struct chart_import import;
     struct hash hash = import_hash_content(call, bytes_pb(request->resource));
-    if (!chart_import_find(call->service->chart, request->import_key->system, request->import_key->id, &import, err)) {
+    if (!chart_import_find(call->service->chart, request->import_key->system, request->import_key->id, &import,
+                           err)) {
         return err->code == ERR_NOT_FOUND && register_new(call, request, &hash, out, err);
     }
     return hash_equal(&import.content, &hash)
@@ -149,8 +156,8 @@ static bool register_subject(struct service_call *call, const ProtobufCMessage *
     if (!request->import_key) {
         return register_new(call, request, &no_import, (void *)reply, err);
     }
-    struct hash key = HASH_PARTS(bytes_str(request->import_key->system), BYTES_LIT("|"),
-                                 bytes_str(request->import_key->id));
+    struct hash key =
+        HASH_PARTS(bytes_str(request->import_key->system), BYTES_LIT("|"), bytes_str(request->import_key->id));
     struct id stripe;
     memcpy(stripe.bytes, key.bytes, ID_LEN);
     chart_lock(call->service->chart, &stripe);
@@ -193,7 +200,8 @@ static bool update(struct service_call *call, const ProtobufCMessage *in, Protob
         return err_raise_reason(err, ERR_STATE, REASON(NOT_ORIGIN), "identity: only its own facility changes it");
     }
     if (request->n_if_heads == 0) {
-        return err_raise_field(err, REASON(FIELD_MISSING), "if_heads", "if_heads: the identity's heads are needed");
+        return err_raise_field(err, REASON(FIELD_MISSING), "if_heads",
+                               "if_heads: the identity's heads are needed");
     }
     chart_lock(chart, &subject.p);
     bool ok = chart_subject(chart, &subject, &known, err) && write_begin(call, &subject, &known.identity, &w, err);
@@ -208,8 +216,8 @@ static bool update(struct service_call *call, const ProtobufCMessage *in, Protob
 /* ---- Get, Lookup, Incoming ------------------------------------------------------------------------------------------------ */
 
 /* The identity as this caller may read it; a subject without one is absent as an unknown subject is. */
-static bool identity_read(struct service_call *call, const struct chart_subject *known, Chartmesh__V1__GetReply *out,
-                          struct err *err)
+static bool identity_read(struct service_call *call, const struct chart_subject *known,
+                          Chartmesh__V1__GetReply *out, struct err *err)
 {
     Chartmesh__V1__GetRequest request = CHARTMESH__V1__GET_REQUEST__INIT;
     request.document = pb_bytes(BYTES_OF(known->identity));
@@ -262,8 +270,8 @@ static bool lookup(struct service_call *call, const ProtobufCMessage *in, Protob
         bool visible;
         uint64_t index;
         if (!chart_subject(chart, &found[i], &known, err) ||
-            !gate_found(call->service->gate, &call->caller, &found[i], &known.identity, call->arena, &visible, &index,
-                        err)) {
+            !gate_found(call->service->gate, &call->caller, &found[i], &known.identity, call->arena, &visible,
+                        &index, err)) {
             return false;
         }
         if (!visible) {
@@ -295,7 +303,8 @@ static bool incoming_one(struct service_call *call, const struct chart_subject *
     chartmesh__v1__instant__init(one->since);
     one->since->ms = (int64_t)hlc_ms(known->since_hlc);
     *out = one;
-    if (!chart_documents(call->service->chart, &known->subject, NULL, UINT32_MAX, call->arena, &documents, &count, err) ||
+    if (!chart_documents(call->service->chart, &known->subject, NULL, UINT32_MAX, call->arena, &documents, &count,
+                         err) ||
         !reply_subject(call, &known->subject, &one->subject, err)) {
         return false;
     }
@@ -333,7 +342,8 @@ static bool incoming_page(struct service_call *call, const struct chart_subject 
     return true;
 }
 
-static bool incoming(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+static bool incoming(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                     struct err *err)
 {
     const Chartmesh__V1__IncomingRequest *request = (const void *)in;
     Chartmesh__V1__IncomingReply *out = (void *)reply;
@@ -342,7 +352,8 @@ static bool incoming(struct service_call *call, const ProtobufCMessage *in, Prot
     struct id after, *from = NULL;
     size_t max, count;
     if (!config_lists(&call->service->config->match_roles, call->caller.role_text)) {
-        return err_raise_reason(err, ERR_DENIED, REASON(NOT_PERMITTED), "Patients.Incoming: not a role that may match");
+        return err_raise_reason(err, ERR_DENIED, REASON(NOT_PERMITTED),
+                                "Patients.Incoming: not a role that may match");
     }
     if (!field_page(request->page_size, 100, 20, &max, err)) {
         return false;
@@ -368,28 +379,29 @@ static bool incoming(struct service_call *call, const ProtobufCMessage *in, Prot
         return false;
     }
     return service_commit(call, txn, NULL, &out->receipt, err) &&
-           (!more || (service_token(call, "Patients.Incoming", BYTES_NONE, BYTES_OF(subjects[count - 1].subject.p), &token,
-                                    err) &&
+           (!more || (service_token(call, "Patients.Incoming", BYTES_NONE, BYTES_OF(subjects[count - 1].subject.p),
+                                    &token, err) &&
                       reply_bytes(call, token, &out->next_page_token, err)));
 }
 
 /* ---- The list --------------------------------------------------------------------------------------------------------------- */
 
-#define PATIENTS(name_, in_, out_)                                                                                 \
-    .path = "/chartmesh.v1.Patients/" name_, .name = "Patients." name_, .shape = METHOD_UNARY,                     \
-    .in = &chartmesh__v1__##in_##__descriptor, .out = &chartmesh__v1__##out_##__descriptor, .kinds = SERVICE_APP,   \
+#define PATIENTS(name_, in_, out_)                                                                                \
+    .path = "/chartmesh.v1.Patients/" name_, .name = "Patients." name_, .shape = METHOD_UNARY,                    \
+    .in = &chartmesh__v1__##in_##__descriptor, .out = &chartmesh__v1__##out_##__descriptor, .kinds = SERVICE_APP, \
     .needs_user = true
 
 size_t patients_methods(const struct service_method **out)
 {
     static const struct service_method methods[] = {
-        {PATIENTS("Register", register_request, register_reply), .writes = true, .max_request = SERVICE_REQUEST_MAX,
-         .unary = register_subject},
+        {PATIENTS("Register", register_request, register_reply), .writes = true,
+         .max_request = SERVICE_REQUEST_MAX, .unary = register_subject},
         {PATIENTS("Update", update_request, update_reply), .writes = true, .max_request = SERVICE_REQUEST_MAX,
          .unary = update},
         {PATIENTS("Get", get_patient_request, get_patient_reply), .max_request = SERVICE_SMALL_MAX, .unary = get},
         {PATIENTS("Lookup", lookup_request, lookup_reply), .max_request = SERVICE_SMALL_MAX, .unary = lookup},
-        {PATIENTS("Incoming", incoming_request, incoming_reply), .max_request = SERVICE_SMALL_MAX, .unary = incoming},
+        {PATIENTS("Incoming", incoming_request, incoming_reply), .max_request = SERVICE_SMALL_MAX,
+         .unary = incoming},
     };
     *out = methods;
     return COUNT(methods);

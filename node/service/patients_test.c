@@ -24,7 +24,7 @@ static Chartmesh__V1__GetPatientReply *get(struct serve *s, Chartmesh__V1__Subje
 static Chartmesh__V1__LookupReply *lookup(struct serve *s, const char *value)
 {
     Chartmesh__V1__LookupRequest request = CHARTMESH__V1__LOOKUP_REQUEST__INIT;
-    request.system = (char *)(uintptr_t)"urn:mrn";
+    request.system = (char *)(uintptr_t) "urn:mrn";
     request.value = (char *)(uintptr_t)value;
     return SERVE(s, "Patients.Lookup", &request);
 }
@@ -50,8 +50,13 @@ static void test_patients__what_is_not_a_patient_is_refused(void **state)
     Chartmesh__V1__RegisterRequest request = CHARTMESH__V1__REGISTER_REQUEST__INIT;
     SERVE_FAILS(s, "Patients.Register", &request, ERR_INVALID, FIELD_MISSING, "resource");
     static const char *const wrong[] = {
-        "{", "[]", "\"Patient\"", "{\"resourceType\":\"Person\"}", "{\"resourceType\":7}",
-        "{\"resourceType\":\"Patient\",\"identifier\":{}}", "{\"resourceType\":\"Patient\",\"resourceType\":\"Patient\"}",
+        "{",
+        "[]",
+        "\"Patient\"",
+        "{\"resourceType\":\"Person\"}",
+        "{\"resourceType\":7}",
+        "{\"resourceType\":\"Patient\",\"identifier\":{}}",
+        "{\"resourceType\":\"Patient\",\"resourceType\":\"Patient\"}",
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
         request.resource = pb_bytes(bytes_str(wrong[i]));
@@ -68,8 +73,8 @@ static void test_patients__an_update_moves_the_identifiers(void **state)
     Chartmesh__V1__RegisterReply *registered = serve_register(s, "4711");
     Chartmesh__V1__UpdateRequest request = CHARTMESH__V1__UPDATE_REQUEST__INIT;
     request.subject = registered->subject;
-    request.resource = pb_bytes(bytes_str(
-        "{\"resourceType\":\"Patient\",\"identifier\":[{\"system\":\"urn:mrn\",\"value\":\"0815\"},{\"value\":\"1\"}]}"));
+    request.resource = pb_bytes(bytes_str("{\"resourceType\":\"Patient\",\"identifier\":[{\"system\":\"urn:mrn\","
+                                          "\"value\":\"0815\"},{\"value\":\"1\"}]}"));
     SERVE_FAILS(s, "Patients.Update", &request, ERR_INVALID, FIELD_MISSING, "if_heads");
     request.if_heads = serve_heads(s, &registered->version, NULL);
     request.n_if_heads = 1;
@@ -89,8 +94,8 @@ static void test_patients__the_same_import_registers_once(void **state)
     struct serve *s = *state;
     Chartmesh__V1__ImportKey key = CHARTMESH__V1__IMPORT_KEY__INIT;
     Chartmesh__V1__RegisterRequest request = CHARTMESH__V1__REGISTER_REQUEST__INIT;
-    key.system = (char *)(uintptr_t)"urn:source";
-    key.id = (char *)(uintptr_t)"p1";
+    key.system = (char *)(uintptr_t) "urn:source";
+    key.id = (char *)(uintptr_t) "p1";
     request.import_key = &key;
     request.resource = pb_bytes(bytes_str("{\"resourceType\":\"Patient\"}"));
     Chartmesh__V1__RegisterReply *first = SERVE(s, "Patients.Register", &request);
@@ -127,8 +132,8 @@ static void test_patients__an_unlisted_role_may_not_look_up(void **state)
     struct serve *s = *state;
     Chartmesh__V1__LookupRequest request = CHARTMESH__V1__LOOKUP_REQUEST__INIT;
     SERVE_FAILS(s, "Patients.Lookup", &request, ERR_INVALID, FIELD_MISSING, "system");
-    request.system = (char *)(uintptr_t)"urn:mrn";
-    request.value = (char *)(uintptr_t)"1";
+    request.system = (char *)(uintptr_t) "urn:mrn";
+    request.value = (char *)(uintptr_t) "1";
     serve_as(s, "app/emr", "carl", "urn:x|janitor", "TREAT");
     SERVE_FAILS(s, "Patients.Lookup", &request, ERR_DENIED, NOT_PERMITTED, "");
 }
@@ -154,7 +159,8 @@ static void hand_over(struct serve *from, struct serve *to, const struct subject
     AUTO_ARENA(arena, 16 << 20);
     struct gate_item item;
     size_t count;
-    struct bytes *disclosures = node_disclose(from->node, subject, &to->node->member->id, &version, 1, &arena, &item, &count);
+    struct bytes *disclosures =
+        node_disclose(from->node, subject, &to->node->member->id, &version, 1, &arena, &item, &count);
     assert_true(item.permit);
     node_receive(to->node, &item, disclosures[0]);
 }
@@ -167,7 +173,8 @@ static void test_patients__incoming_subjects_show_with_what_was_disclosed(void *
     struct id facility = id_of(registered->subject->facility), patient = id_of(registered->subject->patient);
     struct subject subject = subject_make(&facility, &patient);
     Chartmesh__V1__IncomingRequest request = CHARTMESH__V1__INCOMING_REQUEST__INIT;
-    assert_int_equal(((Chartmesh__V1__IncomingReply *)SERVE(holder, "Patients.Incoming", &request))->n_subjects, 0);
+    assert_int_equal(((Chartmesh__V1__IncomingReply *)SERVE(holder, "Patients.Incoming", &request))->n_subjects,
+                     0);
     node_grant(s->node, &subject, &holder->node->member->id, NULL);
     hand_over(s, holder, &subject, hash_of_pb(put->version));
     Chartmesh__V1__IncomingReply *page = SERVE(holder, "Patients.Incoming", &request);
@@ -179,7 +186,7 @@ static void test_patients__incoming_subjects_show_with_what_was_disclosed(void *
     assert_int_equal(page->subjects[0]->documents, 2);
     assert_non_null(page->subjects[0]->identity);
     Chartmesh__V1__LookupReply *found = lookup(holder, "4711");
-    assert_int_equal(found->n_subjects, 0);                  /* incoming ones are not looked up */
+    assert_int_equal(found->n_subjects, 0); /* incoming ones are not looked up */
     serve_as(holder, "app/emr", "carl", NODE_CLERK, "TREAT");
     SERVE_FAILS(holder, "Patients.Incoming", &request, ERR_DENIED, NOT_PERMITTED, "");
     serve_free(holder);
@@ -205,7 +212,8 @@ static void test_patients__a_holder_amends_as_a_contribution_and_makes_nothing_n
     struct err err;
     struct outbox_row *rows;
     size_t count;
-    assert_ok(chart_outbox(holder->node->chart, &facility, CHARTMESH__V1__LANE__LANE_BULK, 10, &arena, &rows, &count, &err));
+    assert_ok(chart_outbox(holder->node->chart, &facility, CHARTMESH__V1__LANE__LANE_BULK, 10, &arena, &rows,
+                           &count, &err));
     assert_int_equal(count, 1);
     assert_int_equal(rows[0].kind, ITEM_CONTRIBUTION);
     Chartmesh__V1__PutRequest fresh = CHARTMESH__V1__PUT_REQUEST__INIT;

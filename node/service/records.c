@@ -116,8 +116,8 @@ static Chartmesh__V1__Facts facts_of(const Chartmesh__V1__Version *version)
     return facts;
 }
 
-static bool retract_locked(struct write *w, const Chartmesh__V1__RetractRequest *request, Chartmesh__V1__PutReply *out,
-                           struct err *err)
+static bool retract_locked(struct write *w, const Chartmesh__V1__RetractRequest *request,
+                           Chartmesh__V1__PutReply *out, struct err *err)
 {
     struct write checked = *w;
     struct hash version;
@@ -143,7 +143,8 @@ static bool retract_locked(struct write *w, const Chartmesh__V1__RetractRequest 
     return write_done(w, &version, out, err);
 }
 
-static bool retract(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+static bool retract(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                    struct err *err)
 {
     const Chartmesh__V1__RetractRequest *request = (const void *)in;
     struct subject subject;
@@ -204,7 +205,8 @@ static bool list(struct service_call *call, const ProtobufCMessage *in, Protobuf
     }
     const struct id *from = NULL;
     if (request->page_token.len) {
-        if (!service_token_open(call, "Records.List", key, bytes_pb(request->page_token), "page_token", &state, err)) {
+        if (!service_token_open(call, "Records.List", key, bytes_pb(request->page_token), "page_token", &state,
+                                err)) {
             return false;
         }
         if (!id_from(state, &after)) {
@@ -212,15 +214,16 @@ static bool list(struct service_call *call, const ProtobufCMessage *in, Protobuf
         }
         from = &after;
     }
-    if (!gate_list(call->service->gate, &call->caller, request, &subject, from, max, call->arena, out, &more, &next,
-                   err)) {
+    if (!gate_list(call->service->gate, &call->caller, request, &subject, from, max, call->arena, out, &more,
+                   &next, err)) {
         return false;
     }
     return !more || (service_token(call, "Records.List", key, BYTES_OF(next), &token, err) &&
                      reply_bytes(call, token, &out->next_page_token, err));
 }
 
-static bool history(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+static bool history(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                    struct err *err)
 {
     const Chartmesh__V1__HistoryRequest *request = (const void *)in;
     Chartmesh__V1__HistoryReply *out = (void *)reply;
@@ -235,8 +238,8 @@ static bool history(struct service_call *call, const ProtobufCMessage *in, Proto
     }
     struct hash key = HASH_PARTS(BYTES_OF(subject.p), BYTES_OF(document));
     if (request->page_token.len) {
-        if (!service_token_open(call, "Records.History", BYTES_OF(key), bytes_pb(request->page_token), "page_token",
-                                &state, err)) {
+        if (!service_token_open(call, "Records.History", BYTES_OF(key), bytes_pb(request->page_token),
+                                "page_token", &state, err)) {
             return false;
         }
         if (state.len != 8) {
@@ -287,7 +290,8 @@ static bool download(struct service_call *call, const ProtobufCMessage *in, stru
     if (!service_subject(call, request->subject, "subject", &subject, err) ||
         !field_id(request->document, "document", &document, err) ||
         !field_hash(request->version, "version", &version, err) ||
-        !gate_download(call->service->gate, &call->caller, request, &subject, call->arena, &first, &running, err)) {
+        !gate_download(call->service->gate, &call->caller, request, &subject, call->arena, &first, &running,
+                       err)) {
         return false;
     }
     bool ok = call->stream->send(call->stream->context, &first.base, err) && send_rest(call, running, err);
@@ -297,9 +301,9 @@ static bool download(struct service_call *call, const ProtobufCMessage *in, stru
 
 /* ---- The list ---------------------------------------------------------------------------------------------------------- */
 
-#define RECORDS(name_, shape_, in_, out_)                                                                          \
-    .path = "/chartmesh.v1.Records/" name_, .name = "Records." name_, .shape = shape_,                             \
-    .in = &chartmesh__v1__##in_##__descriptor, .out = &chartmesh__v1__##out_##__descriptor, .kinds = SERVICE_APP,   \
+#define RECORDS(name_, shape_, in_, out_)                                                                         \
+    .path = "/chartmesh.v1.Records/" name_, .name = "Records." name_, .shape = shape_,                            \
+    .in = &chartmesh__v1__##in_##__descriptor, .out = &chartmesh__v1__##out_##__descriptor, .kinds = SERVICE_APP, \
     .needs_user = true
 
 size_t records_methods(const struct service_method **out)
@@ -313,12 +317,12 @@ size_t records_methods(const struct service_method **out)
          .unary = history},
         {RECORDS("Upload", METHOD_BIDI, upload_request, upload_reply), .writes = true,
          .max_request = SERVICE_PIECE_MAX + SERVICE_SMALL_MAX, .stream = records_upload},
-        {RECORDS("Download", METHOD_SERVER_STREAM, download_request, download_reply), .max_request = SERVICE_SMALL_MAX,
-         .stream = download},
-        {RECORDS("Merge", METHOD_UNARY, merge_request, put_reply), .writes = true, .max_request = SERVICE_REQUEST_MAX,
-         .unary = merge},
-        {RECORDS("Retract", METHOD_UNARY, retract_request, put_reply), .writes = true, .max_request = SERVICE_SMALL_MAX,
-         .unary = retract},
+        {RECORDS("Download", METHOD_SERVER_STREAM, download_request, download_reply),
+         .max_request = SERVICE_SMALL_MAX, .stream = download},
+        {RECORDS("Merge", METHOD_UNARY, merge_request, put_reply), .writes = true,
+         .max_request = SERVICE_REQUEST_MAX, .unary = merge},
+        {RECORDS("Retract", METHOD_UNARY, retract_request, put_reply), .writes = true,
+         .max_request = SERVICE_SMALL_MAX, .unary = retract},
         {RECORDS("Watch", METHOD_SERVER_STREAM, watch_request, watch_event), .max_request = SERVICE_SMALL_MAX,
          .stream = records_watch},
     };

@@ -91,7 +91,8 @@ static void test_records__a_receipt_opens_to_its_entry(void **state)
 static void test_records__an_amendment_names_the_heads_it_read(void **state)
 {
     struct serve *s = *state;
-    Chartmesh__V1__PutReply *first = serve_put(s, subject, NULL, "one"), *second = serve_put(s, subject, first, "two");
+    Chartmesh__V1__PutReply *first = serve_put(s, subject, NULL, "one"),
+                            *second = serve_put(s, subject, first, "two");
     Chartmesh__V1__GetReply *read = get(s, first->document);
     assert_int_equal(read->n_heads, 1);
     assert_bytes_equal(bytes_pb(read->heads[0]->content), BYTES_LIT("two"));
@@ -111,8 +112,8 @@ static void test_records__an_amendment_names_the_heads_it_read(void **state)
 static Chartmesh__V1__PutReply *make_conflict(struct serve *s, Chartmesh__V1__PutReply **other)
 {
     Chartmesh__V1__ImportKey key = CHARTMESH__V1__IMPORT_KEY__INIT;
-    key.system = (char *)(uintptr_t)"urn:source";
-    key.id = (char *)(uintptr_t)"1";
+    key.system = (char *)(uintptr_t) "urn:source";
+    key.id = (char *)(uintptr_t) "1";
     Chartmesh__V1__PutRequest request = put_request(s, "imported");
     request.import_key = &key;
     Chartmesh__V1__PutReply *first = SERVE(s, "Records.Put", &request);
@@ -166,8 +167,8 @@ static void test_records__import_again_adds_nothing(void **state)
 {
     struct serve *s = *state;
     Chartmesh__V1__ImportKey key = CHARTMESH__V1__IMPORT_KEY__INIT;
-    key.system = (char *)(uintptr_t)"urn:source";
-    key.id = (char *)(uintptr_t)"1";
+    key.system = (char *)(uintptr_t) "urn:source";
+    key.id = (char *)(uintptr_t) "1";
     Chartmesh__V1__PutRequest request = put_request(s, "imported");
     request.import_key = &key;
     Chartmesh__V1__PutReply *first = SERVE(s, "Records.Put", &request);
@@ -179,7 +180,7 @@ static void test_records__import_again_adds_nothing(void **state)
     assert_int_equal(serve_entries(s, WRITE), writes);
     request.subject = serve_register(s, "4712")->subject;
     SERVE_FAILS(s, "Records.Put", &request, ERR_EXISTS, ALREADY_EXISTS, "");
-    key.id = (char *)(uintptr_t)"";
+    key.id = (char *)(uintptr_t) "";
     SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_MISSING, "import_key.id");
 }
 
@@ -212,14 +213,14 @@ static void test_records__bad_facts_name_their_field(void **state)
     request.facts = NULL;
     SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_MISSING, "facts");
     request.facts = facts;
-    facts->media_type = (char *)(uintptr_t)"";
+    facts->media_type = (char *)(uintptr_t) "";
     SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_MISSING, "facts.media_type");
-    facts->media_type = (char *)(uintptr_t)"text/plain";
-    facts->class_->code = (char *)(uintptr_t)"a|b";
+    facts->media_type = (char *)(uintptr_t) "text/plain";
+    facts->class_->code = (char *)(uintptr_t) "a|b";
     SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_INVALID, "facts.class");
-    facts->class_->code = (char *)(uintptr_t)"";
+    facts->class_->code = (char *)(uintptr_t) "";
     SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_MISSING, "facts.class");
-    facts->class_->code = (char *)(uintptr_t)"note";
+    facts->class_->code = (char *)(uintptr_t) "note";
     Chartmesh__V1__Period turned = CHARTMESH__V1__PERIOD__INIT;
     Chartmesh__V1__Instant from = CHARTMESH__V1__INSTANT__INIT, until = CHARTMESH__V1__INSTANT__INIT;
     from.ms = 2;
@@ -333,7 +334,7 @@ static void test_records__a_key_used_for_another_request_is_refused(void **state
     request.content = pb_bytes(bytes_str("twice"));
     SERVE_FAILS(s, "Records.Put", &request, ERR_CONFLICT, IDEMPOTENCY_REUSED, "");
     serve_as(s, "app/other", "alice", NODE_PHYSICIAN, "TREAT");
-    s->who.idempotency_key = "key 1";                        /* another principal's key is another key */
+    s->who.idempotency_key = "key 1"; /* another principal's key is another key */
     Chartmesh__V1__PutReply *other = SERVE(s, "Records.Put", &request);
     assert_false(bytes_equal(bytes_pb(first->version), bytes_pb(other->version)));
 }
@@ -343,9 +344,9 @@ static void test_records__a_failed_write_leaves_its_key_free(void **state)
     struct serve *s = *state;
     Chartmesh__V1__PutRequest request = put_request(s, "once");
     s->who.idempotency_key = "key 1";
-    request.facts->media_type = (char *)(uintptr_t)"";
+    request.facts->media_type = (char *)(uintptr_t) "";
     SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_MISSING, "facts.media_type");
-    request.facts->media_type = (char *)(uintptr_t)"text/plain";
+    request.facts->media_type = (char *)(uintptr_t) "text/plain";
     SERVE(s, "Records.Put", &request);
 }
 
@@ -365,7 +366,7 @@ static void test_records__a_list_comes_in_pages_bound_to_who_asked_what(void **s
     assert_int_equal(page->next_page_token.len, 128);
     request.page_token = page->next_page_token;
     Chartmesh__V1__ListReply *rest = SERVE(s, "Records.List", &request);
-    assert_int_equal(rest->n_documents, 2);                  /* the identity is one too */
+    assert_int_equal(rest->n_documents, 2); /* the identity is one too */
     assert_int_equal(rest->next_page_token.len, 0);
     Chartmesh__V1__ListRequest other = request;
     other.confidentiality_max = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_V;
@@ -508,7 +509,7 @@ static void test_records__an_upload_comes_back_whole_and_in_ranges(void **state)
     beyond.version = put->version;
     beyond.offset = LARGE + 1;
     SERVE_FAILS(s, "Records.Download", &beyond, ERR_RANGE, RANGE_INVALID, "");
-    assert_true(upload(s, &u, false));                       /* again: the same answer, nothing new */
+    assert_true(upload(s, &u, false)); /* again: the same answer, nothing new */
     assert_bytes_equal(bytes_pb(done_of(s)->version), bytes_pb(put->version));
 }
 
@@ -540,31 +541,49 @@ static void test_records__truncated_reordered_and_repeated_pieces_break_an_uploa
     struct serve *s = *state;
     struct upload u;
     begin_upload(s, &u);
-    expect_broken(s, &u);                                    /* truncated */
+    expect_broken(s, &u); /* truncated */
     begin_upload(s, &u);
-    add_piece(&u, CHUNK_LEN, CHUNK_LEN);                     /* reordered */
+    add_piece(&u, CHUNK_LEN, CHUNK_LEN); /* reordered */
     expect_broken(s, &u);
     begin_upload(s, &u);
     add_piece(&u, 0, CHUNK_LEN);
-    add_piece(&u, 0, CHUNK_LEN);                             /* repeated */
+    add_piece(&u, 0, CHUNK_LEN); /* repeated */
     expect_broken(s, &u);
     begin_upload(s, &u);
     add_piece(&u, CHUNK_LEN, 10);
-    u.messages[u.count++] = u.messages[0];                   /* a second header */
+    u.messages[u.count++] = u.messages[0]; /* a second header */
     expect_broken(s, &u);
     begin_upload(s, &u);
-    u.header.length = CHUNK_LEN + 5;                         /* another header */
+    u.header.length = CHUNK_LEN + 5; /* another header */
     expect_broken(s, &u);
     upload_id.bytes[0]++;
     begin_upload(s, &u);
     u.header.length = 10;
-    add_piece(&u, 0, 11);                                    /* beyond */
+    add_piece(&u, 0, 11); /* beyond */
     expect_broken(s, &u);
     begin_upload(s, &u);
     u.header.length = CONTENT_MAX + 1;
     assert_false(upload(s, &u, false));
     assert_int_equal(s->err.reason, SERVE_REASON(TOO_LARGE));
-    assert_int_equal(serve_entries(s, WRITE), 1);            /* only the identity */
+    assert_int_equal(serve_entries(s, WRITE), 1); /* only the identity */
+}
+
+static void test_records__a_copy_whose_chunks_have_not_come_is_incomplete(void **state)
+{
+    struct serve *s = *state;
+    struct id facility, patient, document = node_document(s->node, 1);
+    assert_true(id_from(bytes_pb(subject->facility), &facility) && id_from(bytes_pb(subject->patient), &patient));
+    const struct node_put put = {.subject = subject_make(&facility, &patient),
+                                 .document = document,
+                                 .content = BYTES(large, LARGE),
+                                 .incomplete = true};
+    struct hash version = node_put(s->node, &put);
+    Chartmesh__V1__DownloadRequest request = CHARTMESH__V1__DOWNLOAD_REQUEST__INIT;
+    request.subject = subject;
+    request.document = pb_bytes(BYTES_OF(document));
+    request.version = pb_bytes(BYTES_OF(version));
+    SERVE_FAILS(s, "Records.Download", &request, ERR_STATE, CONTENT_INCOMPLETE, "");
+    assert_false(get(s, request.document)->heads[0]->complete);
 }
 
 /* ---- Watch ----------------------------------------------------------------------------------------------------------- */
@@ -606,7 +625,7 @@ static void test_records__a_watch_starts_shows_what_comes_and_resumes(void **sta
     s->on_send = NULL;
     s->idle = 3;
     assert_false(serve_call(s, "Records.Watch", &request.base, NULL));
-    assert_int_equal(s->got_len, 2);                         /* the same event again: nothing is missed */
+    assert_int_equal(s->got_len, 2); /* the same event again: nothing is missed */
     request.subject = NULL;
     SERVE_FAILS(s, "Records.Watch", &request, ERR_INVALID, TOKEN_INVALID, "resume_token");
 }
@@ -622,7 +641,7 @@ static void test_records__a_watch_shows_nothing_that_may_not_be_read(void **stat
     serve_as(s, "app/emr", "carl", NODE_CLERK, "TREAT");
     s->idle = 3;
     assert_false(serve_call(s, "Records.Watch", &request.base, NULL));
-    assert_int_equal(s->got_len, 1);                         /* STARTED */
+    assert_int_equal(s->got_len, 1); /* STARTED */
 }
 
 int main(void)
@@ -650,6 +669,7 @@ int main(void)
         TEST(an_upload_comes_back_whole_and_in_ranges),
         TEST(an_upload_goes_on_after_a_break_and_a_restart),
         TEST(truncated_reordered_and_repeated_pieces_break_an_upload),
+        TEST(a_copy_whose_chunks_have_not_come_is_incomplete),
         TEST(a_watch_starts_shows_what_comes_and_resumes),
         TEST(a_watch_shows_nothing_that_may_not_be_read),
     };

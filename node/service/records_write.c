@@ -13,8 +13,8 @@ static bool not_available(const struct service_call *call, struct err *err)
     return gate_absent(call->service->gate, &call->caller, "absent", err);
 }
 
-bool write_begin(struct service_call *call, const struct subject *subject, const struct id *document, struct write *out,
-                 struct err *err)
+bool write_begin(struct service_call *call, const struct subject *subject, const struct id *document,
+                 struct write *out, struct err *err)
 {
     struct chart_subject known;
     *out = (struct write){.call = call, .subject = *subject, .document = *document};
@@ -27,7 +27,8 @@ bool write_begin(struct service_call *call, const struct subject *subject, const
     out->drawn = id_is_zero(document);
     if (out->drawn) {
         out->document = world_random_id(call->service->world);
-    } else if (!chart_document(call->service->chart, subject, document, call->arena, &out->versions, &out->count, err) &&
+    } else if (!chart_document(call->service->chart, subject, document, call->arena, &out->versions, &out->count,
+                               err) &&
                err->code != ERR_NOT_FOUND) {
         return false;
     }
@@ -58,8 +59,8 @@ static bool add_parent(struct write *w, const struct chart_version *version, str
         w->parents = memory;
     }
     if (w->parents_len == PARENTS_MAX) {
-        return err_raise_reason(err, ERR_TOO_MUCH, REASON(TOO_LARGE), "document: over %d heads at once: merge some first",
-                                PARENTS_MAX);
+        return err_raise_reason(err, ERR_TOO_MUCH, REASON(TOO_LARGE),
+                                "document: over %d heads at once: merge some first", PARENTS_MAX);
     }
     w->parents[w->parents_len++] = version;
     return true;
@@ -72,7 +73,8 @@ static bool amends(struct write *w, struct err *err)
         w->kind = CHARTMESH__V1__KIND__KIND_AMENDMENT;
     }
     return w->parents_len || own ||
-           err_raise_reason(err, ERR_STATE, REASON(NOT_ORIGIN), "a new document: only at the subject's own facility");
+           err_raise_reason(err, ERR_STATE, REASON(NOT_ORIGIN),
+                            "a new document: only at the subject's own facility");
 }
 
 bool write_on_heads(struct write *w, const ProtobufCBinaryData *if_heads, size_t count, struct err *err)
@@ -109,7 +111,8 @@ static const struct chart_version *version_of(const struct write *w, struct byte
     return NULL;
 }
 
-bool write_on(struct write *w, const ProtobufCBinaryData *parents, size_t count, const char *field, struct err *err)
+bool write_on(struct write *w, const ProtobufCBinaryData *parents, size_t count, const char *field,
+              struct err *err)
 {
     struct hash id;
     for (size_t i = 0; i < count; i++) {
@@ -123,7 +126,8 @@ bool write_on(struct write *w, const ProtobufCBinaryData *parents, size_t count,
         }
         const struct chart_version *parent = version_of(w, BYTES_OF(id));
         if (!parent || !parent->head) {
-            return err_raise_reason(err, ERR_CONFLICT, REASON(STALE_HEADS), "%s: not a head now: read again", field);
+            return err_raise_reason(err, ERR_CONFLICT, REASON(STALE_HEADS), "%s: not a head now: read again",
+                                    field);
         }
         if (!add_parent(w, parent, err)) {
             return false;
@@ -179,7 +183,8 @@ bool write_imported(struct write *w, const Chartmesh__V1__ImportKey *key, const 
     }
     /* The source has changed: what it said before is what this amends, whatever others have written meanwhile. */
     w->document = import.document;
-    if (!chart_document(call->service->chart, &w->subject, &w->document, call->arena, &w->versions, &w->count, err)) {
+    if (!chart_document(call->service->chart, &w->subject, &w->document, call->arena, &w->versions, &w->count,
+                        err)) {
         w->count = 0;
         return err->code == ERR_NOT_FOUND;
     }
@@ -202,7 +207,8 @@ bool write_content(struct write *w, struct bytes content, struct err *err)
         AUTO_ARENA(scratch, 1 << 20);
         struct bytes coded, plain = BYTES(content.data + i * CHUNK_LEN, chunk_length(content.len, i));
         if (!chunk_code(plain, &scratch, &coded, err) ||
-            !chart_content_chunk(chart, w->txn, &w->content, i, i + 1 == content_chunks(content.len), coded, err)) {
+            !chart_content_chunk(chart, w->txn, &w->content, i, i + 1 == content_chunks(content.len), coded,
+                                 err)) {
             return err_wrap(err, "content");
         }
     }
@@ -234,7 +240,8 @@ bool facts_check(const Chartmesh__V1__Facts *facts, struct err *err)
     return field_text(facts->media_type, SERVICE_CODE_MAX, "facts.media_type", err) &&
            field_coding(facts->class_, "facts.class", err) &&
            field_codings(facts->category, facts->n_category, "facts.category", err) &&
-           field_labels(facts->labels, "facts.labels", err) && field_period(facts->clinical, "facts.clinical", err);
+           field_labels(facts->labels, "facts.labels", err) &&
+           field_period(facts->clinical, "facts.clinical", err);
 }
 
 /* Absent: the join of the parents', N where there are none. Below the join is refused (formats 3). */
@@ -297,7 +304,8 @@ static void author_of(const struct service_call *call, Chartmesh__V1__Author *ou
     out->role = (Chartmesh__V1__Coding *)(uintptr_t)call->caller.role;
 }
 
-static bool sign_version(struct write *w, const Chartmesh__V1__Facts *facts, struct statement *out, struct err *err)
+static bool sign_version(struct write *w, const Chartmesh__V1__Facts *facts, struct statement *out,
+                         struct err *err)
 {
     struct chart *chart = w->call->service->chart;
     const struct signing_key *key = keys_statement(w->call->service->keys);
@@ -361,15 +369,16 @@ bool write_version(struct write *w, const Chartmesh__V1__Facts *facts, struct ha
     struct statement statement;
     bool own = id_equal(&w->subject.facility, chart_facility(call->service->chart));
     uint8_t flags = (w->complete ? VERSION_COMPLETE : 0) | (own ? 0 : VERSION_PENDING);
-    if (!facts_check(facts, err) || !labels_of(w, facts->labels, err) || !sign_version(w, facts, &statement, err) ||
+    if (!facts_check(facts, err) || !labels_of(w, facts->labels, err) ||
+        !sign_version(w, facts, &statement, err) ||
         !service_entry(call, w->txn, ENTRY(WRITE), &w->subject, &statement.id, 1, NULL, err) ||
         !chart_version_add(call->service->chart, w->txn, &statement, &w->content, flags, err) || !raised(w, err)) {
         return false;
     }
     const struct chart_import import = {w->subject, w->document, statement.id, w->import_hash};
     *version = statement.id;
-    return !w->import_key || chart_import_set(call->service->chart, w->txn, w->import_key->system, w->import_key->id,
-                                              &import, err);
+    return !w->import_key ||
+           chart_import_set(call->service->chart, w->txn, w->import_key->system, w->import_key->id, &import, err);
 }
 
 bool write_done(struct write *w, const struct hash *version, Chartmesh__V1__PutReply *out, struct err *err)
@@ -383,7 +392,8 @@ bool write_done(struct write *w, const struct hash *version, Chartmesh__V1__PutR
     return service_commit(w->call, txn, &out->base, &out->receipt, err);
 }
 
-bool write_commit(struct write *w, const Chartmesh__V1__Facts *facts, Chartmesh__V1__PutReply *out, struct err *err)
+bool write_commit(struct write *w, const Chartmesh__V1__Facts *facts, Chartmesh__V1__PutReply *out,
+                  struct err *err)
 {
     struct hash version;
     return write_version(w, facts, &version, err) && write_done(w, &version, out, err);

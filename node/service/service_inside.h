@@ -37,8 +37,8 @@ size_t admin_methods(const struct service_method **out);
 /* retry_name names a kept reply: who, which method, which key of theirs. */
 struct hash retry_name(const struct service_call *call, const char *method, struct bytes key);
 
-/* retry_find finds the reply kept under call->retry: *found, and *out of type `type`, its receipt made anew. ERR_CONFLICT
- * IDEMPOTENCY_REUSED: it answered another request than call->request. */
+/* retry_find finds the reply kept under call->retry: *found, and *out of type `type`, its receipt made anew.
+ * ERR_CONFLICT IDEMPOTENCY_REUSED: it answered another request than call->request. */
 NODISCARD bool retry_find(struct service_call *call, const ProtobufCMessageDescriptor *type, bool *found,
                           ProtobufCMessage **out, struct err *err);
 
@@ -52,8 +52,8 @@ NODISCARD bool service_entry(const struct service_call *call, struct log_txn *tx
                              const struct subject *subject, const struct hash *objects, size_t count,
                              const char *reason, struct err *err);
 
-/* service_listed: is there a row of the table for this caller's role and purpose? What needs no decision about a document
- * needs that. ERR_DENIED NOT_PERMITTED. */
+/* service_listed: is there a row of the table for this caller's role and purpose? What needs no decision about a
+ * document needs that. ERR_DENIED NOT_PERMITTED. */
 NODISCARD bool service_listed(const struct service_call *call, const char *rpc, struct err *err);
 
 /* -- fields.c: arguments */
@@ -69,16 +69,16 @@ NODISCARD bool field_import_key(const Chartmesh__V1__ImportKey *key, struct err 
 NODISCARD bool field_page(uint32_t asked, uint32_t max, uint32_t absent, size_t *out, struct err *err);
 
 /* field_heads: does `if_heads` name exactly these (each once)? ERR_CONFLICT STALE_HEADS; ERR_INVALID: not ids. */
-NODISCARD bool field_heads(const ProtobufCBinaryData *if_heads, size_t count, const struct hash *heads, size_t heads_len,
-                           struct err *err);
+NODISCARD bool field_heads(const ProtobufCBinaryData *if_heads, size_t count, const struct hash *heads,
+                           size_t heads_len, struct err *err);
 
 /* reply_bytes copies into the call's arena. reply_subject makes a Subject. */
 NODISCARD bool reply_bytes(const struct service_call *call, struct bytes view, ProtobufCBinaryData *out,
                            struct err *err);
 NODISCARD bool reply_subject(const struct service_call *call, const struct subject *subject,
                              Chartmesh__V1__Subject **out, struct err *err);
-NODISCARD bool reply_envelope(const struct service_call *call, struct bytes envelope, Chartmesh__V1__Envelope **out,
-                              struct err *err);
+NODISCARD bool reply_envelope(const struct service_call *call, struct bytes envelope,
+                              Chartmesh__V1__Envelope **out, struct err *err);
 
 /* -- records_write.c: every new version, whoever asks for it */
 
@@ -101,30 +101,36 @@ struct write {
     Chartmesh__V1__Labels *labels;
 };
 
-/* write_begin loads the document (zero id: a new one is drawn) for a subject whose lock the caller holds. ERR_NOT_FOUND
- * NOT_AVAILABLE: no such subject; ERR_STATE NOT_ORIGIN: a new document of a foreign subject. write_end gives back what is left. */
+/* write_begin loads the document (zero id: a new one is drawn) for a subject whose lock the caller holds.
+ * ERR_NOT_FOUND NOT_AVAILABLE: no such subject; ERR_STATE NOT_ORIGIN: a new document of a foreign subject.
+ * write_end gives back what is left. */
 NODISCARD bool write_begin(struct service_call *call, const struct subject *subject, const struct id *document,
                            struct write *out, struct err *err);
 void write_end(struct write *write);
 
-/* Which versions it amends: write_on_heads all heads, which must be `if_heads`; write_on those given, which must be heads. */
-NODISCARD bool write_on_heads(struct write *write, const ProtobufCBinaryData *if_heads, size_t count, struct err *err);
+/* Which versions it amends: write_on_heads all heads, which must be `if_heads`; write_on those given, which must
+ * be heads. */
+NODISCARD bool write_on_heads(struct write *write, const ProtobufCBinaryData *if_heads, size_t count,
+                              struct err *err);
 NODISCARD bool write_on(struct write *write, const ProtobufCBinaryData *parents, size_t count, const char *field,
                         struct err *err);
 
-/* write_imported looks up the import key (NULL: none): *same, and the reply's fields, when it made this very content. When it made another
- * one, the new version amends that. ERR_EXISTS: the key is another subject's or document's. `hash` is import_hash_of the content. */
+/* write_imported looks up the import key (NULL: none): *same, and the reply's fields, when it made this very
+ * content. When it made another one, the new version amends that. ERR_EXISTS: the key is another subject's or
+ * document's. `hash` is import_hash_of the content. */
 NODISCARD bool write_imported(struct write *write, const Chartmesh__V1__ImportKey *key, const struct hash *hash,
                               bool *same, Chartmesh__V1__PutReply *out, struct err *err);
 struct hash import_hash_of(struct service_call *call, const struct hash *root, uint64_t length);
 struct hash import_hash_content(struct service_call *call, struct bytes content);
 
-/* write_content draws keys and salt and puts chunks and meta of a content in memory. write_content_of shares a version's. */
+/* write_content draws keys and salt and puts chunks and meta of a content in memory. write_content_of shares a
+ * version's. */
 NODISCARD bool write_content(struct write *write, struct bytes content, struct err *err);
 NODISCARD bool write_content_of(struct write *write, const struct chart_version *version, struct err *err);
 
-/* facts_check holds facts against the limits. write_commit signs the version with these facts (checked here, labels against
- * the parents'), adds it, its entry and import key, commits with the reply. ERR_INVALID LABELS_LOWERED. */
+/* facts_check holds facts against the limits. write_commit signs the version with these facts (checked here,
+ * labels against the parents'), adds it, its entry and import key, commits with the reply. ERR_INVALID
+ * LABELS_LOWERED. */
 NODISCARD bool facts_check(const Chartmesh__V1__Facts *facts, struct err *err);
 NODISCARD bool write_commit(struct write *write, const Chartmesh__V1__Facts *facts, Chartmesh__V1__PutReply *out,
                             struct err *err);

@@ -16,8 +16,8 @@ static struct hash binding(const struct service_call *call, const char *purpose,
     return HASH_PARTS(BYTES_LIT("chartmesh token for v1\n"), BYTES_OF(who), BYTES_OF(what), request_key);
 }
 
-bool service_token(const struct service_call *call, const char *purpose, struct bytes request_key, struct bytes state,
-                   struct bytes *out, struct err *err)
+bool service_token(const struct service_call *call, const char *purpose, struct bytes request_key,
+                   struct bytes state, struct bytes *out, struct err *err)
 {
     uint8_t plain[TOKEN_PLAIN] = {0};
     struct hash bound = binding(call, purpose, request_key);
@@ -30,8 +30,8 @@ bool service_token(const struct service_call *call, const char *purpose, struct 
     if (state.len) {
         memcpy(plain + 8 + HASH_LEN + 1, state.data, state.len);
     }
-    return seal_random(keys_facility(call->service->keys, FACILITY_KEY_TOKEN), TOKEN_AAD, BYTES(plain, sizeof plain),
-                       call->arena, out, err);
+    return seal_random(keys_facility(call->service->keys, FACILITY_KEY_TOKEN), TOKEN_AAD,
+                       BYTES(plain, sizeof plain), call->arena, out, err);
 }
 
 bool service_token_open(const struct service_call *call, const char *purpose, struct bytes request_key,
@@ -39,8 +39,8 @@ bool service_token_open(const struct service_call *call, const char *purpose, st
 {
     struct bytes plain;
     struct hash bound = binding(call, purpose, request_key);
-    if (token.len != TOKEN_LEN || !seal_open(keys_facility(call->service->keys, FACILITY_KEY_TOKEN), TOKEN_AAD, token,
-                                             call->arena, &plain, err)) {
+    if (token.len != TOKEN_LEN || !seal_open(keys_facility(call->service->keys, FACILITY_KEY_TOKEN), TOKEN_AAD,
+                                             token, call->arena, &plain, err)) {
         return err_raise_field(err, REASON(TOKEN_INVALID), field, "not a token of this node");
     }
     struct reader r = reader_of(plain);

@@ -1,11 +1,12 @@
 /* Records.Upload: content of any size, in pieces, that goes on after a break.
  *
- * Whole chunks are committed as they come, together with one row that says how far it is and holds the running trees. So
- * an upload resumes at a chunk's boundary, also after the node was restarted. Chunks of an unfinished upload are
- * sealed by a key that no version names. The finished one is answered again to the same upload id, as an idempotency
- * key would be.
+ * Whole chunks are committed as they come, together with one row that says how far it is and holds the running
+ * trees. So an upload resumes at a chunk's boundary, also after the node was restarted. Chunks of an unfinished
+ * upload are sealed by a key that no version names. The finished one is answered again to the same upload id, as
+ * an idempotency key would be.
  *
- * FAMILY_META  "u" name   sealed: hash of the header, document, content id, salt, length, chunks, the two trees' peaks */
+ * FAMILY_META  "u" name   sealed: hash of the header, document, content id, salt, length, chunks, the two trees'
+ * peaks */
 #include "node/service/service_inside.h"
 
 #include "proto/base/builder.h"
@@ -38,7 +39,9 @@ static bool broken(struct err *err, const char *why)
 
 /* ---- The row --------------------------------------------------------------------------------------------------------- */
 
-struct upload_row { uint8_t bytes[1 + HASH_LEN]; };
+struct upload_row {
+    uint8_t bytes[1 + HASH_LEN];
+};
 
 static struct upload_row row_of(const struct hash *name)
 {
@@ -72,8 +75,8 @@ static bool row_put(struct upload *u, struct log_txn *txn, struct err *err)
         build_bytes(&b, BYTES_OF(u->tree.peaks[i]));
         build_bytes(&b, BYTES_OF(u->import.peaks[i]));
     }
-    if (!seal_random(keys_facility(u->call->service->keys, FACILITY_KEY_INDEX), BYTES_OF(row), builder_view(&b), &arena,
-                     &sealed, err)) {
+    if (!seal_random(keys_facility(u->call->service->keys, FACILITY_KEY_INDEX), BYTES_OF(row), builder_view(&b),
+                     &arena, &sealed, err)) {
         return false;
     }
     store_put(log_txn_rows(txn), FAMILY_META, BYTES_OF(row), sealed);
@@ -109,8 +112,8 @@ static bool row_get(struct upload *u, bool *found, struct err *err)
     if (!store_get(u->call->service->store, NULL, FAMILY_META, BYTES_OF(row), &arena, &sealed, err)) {
         return err->code == ERR_NOT_FOUND;
     }
-    if (!seal_open(keys_facility(u->call->service->keys, FACILITY_KEY_INDEX), BYTES_OF(row), sealed, &arena, &plain,
-                   err) ||
+    if (!seal_open(keys_facility(u->call->service->keys, FACILITY_KEY_INDEX), BYTES_OF(row), sealed, &arena,
+                   &plain, err) ||
         !row_decode(u, plain, err)) {
         return false;
     }
@@ -135,7 +138,7 @@ static bool header_check(struct upload *u, struct err *err)
     }
     Chartmesh__V1__UploadHeader same = *h;
     struct bytes packed;
-    same.n_if_heads = 0;                     /* may be read anew before the upload goes on */
+    same.n_if_heads = 0; /* may be read anew before the upload goes on */
     same.if_heads = NULL;
     if (!message_pack(&same.base, u->call->arena, &packed, err)) {
         return false;
@@ -288,7 +291,8 @@ static bool piece(struct upload *u, const Chartmesh__V1__UploadRequest *request,
     }
     struct bytes data = bytes_pb(request->piece->data);
     if (data.len > SERVICE_PIECE_MAX) {
-        return err_raise_field(err, REASON(TOO_LARGE), "piece.data", "piece.data: at most %d bytes", SERVICE_PIECE_MAX);
+        return err_raise_field(err, REASON(TOO_LARGE), "piece.data", "piece.data: at most %d bytes",
+                               SERVICE_PIECE_MAX);
     }
     if (request->piece->offset != standing(u)) {
         return broken(err, "this piece is not the next one");
@@ -337,8 +341,8 @@ static bool finish_write(struct upload *u, struct write *w, Chartmesh__V1__PutRe
 {
     const Chartmesh__V1__UploadHeader *h = u->header;
     struct hash root = content_tree_root(&u->import);
-    struct hash import = u->length ? import_hash_of(u->call, &root, u->length)
-                                   : import_hash_content(u->call, BYTES_NONE);
+    struct hash import =
+        u->length ? import_hash_of(u->call, &root, u->length) : import_hash_content(u->call, BYTES_NONE);
     bool same, by_heads = h->n_if_heads || !h->import_key || h->document.len;
     if ((by_heads && !write_on_heads(w, h->if_heads, h->n_if_heads, err)) ||
         !write_imported(w, h->import_key, &import, &same, out, err)) {

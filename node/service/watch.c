@@ -26,8 +26,8 @@ static bool begin(struct watching *w, const Chartmesh__V1__WatchRequest *request
     if (!request->resume_token.len) {
         return true;
     }
-    if (!service_token_open(w->call, "Records.Watch", w->key, bytes_pb(request->resume_token), "resume_token", &state,
-                            err)) {
+    if (!service_token_open(w->call, "Records.Watch", w->key, bytes_pb(request->resume_token), "resume_token",
+                            &state, err)) {
         return false;
     }
     struct reader r = reader_of(state);

@@ -29,8 +29,14 @@ static bool may(void *context, const char *role, const char *purpose, const char
 static void open_services(struct serve *s)
 {
     struct node *n = s->node;
-    s->service = (struct service){.world = n->world, .store = n->store, .keys = n->keys, .log = n->log,
-                                  .chart = n->chart, .gate = n->gate, .config = s->config, .started_ms = 1,
+    s->service = (struct service){.world = n->world,
+                                  .store = n->store,
+                                  .keys = n->keys,
+                                  .log = n->log,
+                                  .chart = n->chart,
+                                  .gate = n->gate,
+                                  .config = s->config,
+                                  .started_ms = 1,
                                   .version = "test"};
 }
 
@@ -175,17 +181,18 @@ void *serve(struct serve *s, const char *name, const ProtobufCMessage *in)
     return out;
 }
 
-void serve_fails(struct serve *s, const char *name, const ProtobufCMessage *in, enum err_code code, unsigned reason,
-                 const char *field)
+void serve_fails(struct serve *s, const char *name, const ProtobufCMessage *in, enum err_code code,
+                 unsigned reason, const char *field)
 {
     ProtobufCMessage *out = NULL;
     if (serve_call(s, name, in, &out)) {
         fail_msg("%s: should have failed with %s", name, err_code_name(code));
     }
     if (s->err.code != code || s->err.reason != reason || strcmp(s->err.field, field) != 0) {
-        fail_msg("%s: should have failed with %s, reason %u, field '%s', but: %s, reason %u, field '%s': %s (%s:%d)", name,
-                 err_code_name(code), reason, field, err_code_name(s->err.code), (unsigned)s->err.reason, s->err.field,
-                 s->err.text, s->err.file ? s->err.file : "?", s->err.line);
+        fail_msg(
+            "%s: should have failed with %s, reason %u, field '%s', but: %s, reason %u, field '%s': %s (%s:%d)",
+            name, err_code_name(code), reason, field, err_code_name(s->err.code), (unsigned)s->err.reason,
+            s->err.field, s->err.text, s->err.file ? s->err.file : "?", s->err.line);
     }
 }
 
@@ -205,9 +212,9 @@ Chartmesh__V1__RegisterReply *serve_register(struct serve *s, const char *identi
     struct err err;
     Chartmesh__V1__RegisterRequest request = CHARTMESH__V1__REGISTER_REQUEST__INIT;
     char *json;
-    assert_ok(arena_printf(&s->arena, &json, &err,
-                           "{\"resourceType\":\"Patient\",\"identifier\":[{\"system\":\"urn:mrn\",\"value\":\"%s\"}]}",
-                           identifier));
+    assert_ok(arena_printf(
+        &s->arena, &json, &err,
+        "{\"resourceType\":\"Patient\",\"identifier\":[{\"system\":\"urn:mrn\",\"value\":\"%s\"}]}", identifier));
     request.resource = pb_bytes(bytes_str(json));
     return SERVE(s, "Patients.Register", &request);
 }
@@ -216,9 +223,9 @@ Chartmesh__V1__Facts *serve_facts(struct serve *s)
 {
     Chartmesh__V1__Facts *facts = fresh(s, &chartmesh__v1__facts__descriptor);
     facts->class_ = fresh(s, &chartmesh__v1__coding__descriptor);
-    facts->class_->system = (char *)(uintptr_t)"urn:test";
-    facts->class_->code = (char *)(uintptr_t)"note";
-    facts->media_type = (char *)(uintptr_t)"text/plain";
+    facts->class_->system = (char *)(uintptr_t) "urn:test";
+    facts->class_->code = (char *)(uintptr_t) "note";
+    facts->media_type = (char *)(uintptr_t) "text/plain";
     return facts;
 }
 
@@ -233,8 +240,8 @@ ProtobufCBinaryData *serve_heads(struct serve *s, const ProtobufCBinaryData *a, 
     return heads;
 }
 
-Chartmesh__V1__PutReply *serve_put(struct serve *s, Chartmesh__V1__Subject *subject, const Chartmesh__V1__PutReply *on,
-                                   const char *content)
+Chartmesh__V1__PutReply *serve_put(struct serve *s, Chartmesh__V1__Subject *subject,
+                                   const Chartmesh__V1__PutReply *on, const char *content)
 {
     Chartmesh__V1__PutRequest request = CHARTMESH__V1__PUT_REQUEST__INIT;
     request.subject = subject;

@@ -1,7 +1,7 @@
 /* tests/lib/service.h - a node with its services, called without a wire.
  *
- * `serve_new` makes a federation with one node for a member and opens the services over it. `serve` calls a method as an
- * application's user; the reply lives until the fixture ends. `serve_fails` demands code and reason. */
+ * `serve_new` makes a federation with one node for a member and opens the services over it. `serve` calls a method
+ * as an application's user; the reply lives until the fixture ends. `serve_fails` demands code and reason. */
 #pragma once
 
 #include "node/service/service.h"
@@ -33,7 +33,7 @@ struct serve {
 };
 
 struct serve *serve_new(size_t members, size_t member);
-struct serve *serve_beside(struct serve *other, size_t member);      /* another node of its network; freed before it */
+struct serve *serve_beside(struct serve *other, size_t member); /* another node of its network; freed before it */
 void serve_free(struct serve *s);
 void serve_restart(struct serve *s);
 
@@ -41,19 +41,20 @@ void serve_restart(struct serve *s);
 void serve_as(struct serve *s, const char *path, const char *user, const char *role, const char *purpose);
 const char *serve_spiffe(struct serve *s, const char *path);
 
-/* serve_call runs a method by name, "Records.Put"; false and s->err when it fails. *out may be NULL for streams. */
+/* serve_call runs a method by name, "Records.Put"; false and s->err when it fails. *out may be NULL for streams.
+ */
 bool serve_call(struct serve *s, const char *name, const ProtobufCMessage *in, ProtobufCMessage **out);
 void *serve(struct serve *s, const char *name, const ProtobufCMessage *in);
-void serve_fails(struct serve *s, const char *name, const ProtobufCMessage *in, enum err_code code, unsigned reason,
-                 const char *field);
+void serve_fails(struct serve *s, const char *name, const ProtobufCMessage *in, enum err_code code,
+                 unsigned reason, const char *field);
 #define SERVE(s, name, request) serve((s), (name), &(request)->base)
-#define SERVE_FAILS(s, name, request, code, reason, field)                                                           \
+#define SERVE_FAILS(s, name, request, code, reason, field)                                                        \
     serve_fails((s), (name), &(request)->base, (code), SERVE_REASON(reason), (field))
 
 /* What most tests need. */
 Chartmesh__V1__RegisterReply *serve_register(struct serve *s, const char *identifier);
-Chartmesh__V1__PutReply *serve_put(struct serve *s, Chartmesh__V1__Subject *subject, const Chartmesh__V1__PutReply *on,
-                                   const char *text);
+Chartmesh__V1__PutReply *serve_put(struct serve *s, Chartmesh__V1__Subject *subject,
+                                   const Chartmesh__V1__PutReply *on, const char *text);
 Chartmesh__V1__Facts *serve_facts(struct serve *s);
 ProtobufCBinaryData *serve_heads(struct serve *s, const ProtobufCBinaryData *a, const ProtobufCBinaryData *b);
-uint64_t serve_entries(struct serve *s, Chartmesh__V1__EntryKind kind);      /* how many the log has */
+uint64_t serve_entries(struct serve *s, Chartmesh__V1__EntryKind kind); /* how many the log has */
