@@ -129,6 +129,9 @@ static bool codings_of(const struct config_strings *list, struct arena *arena, c
     return true;
 }
 
+/* What a holder's application shows beside a copy; no disclosure goes without (I7). */
+static const char NOTICE[] = "Disclosed with the patient's consent, for the permitted purpose only. It is not passed on.";
+
 static bool consent_config_of(const struct config *config, struct arena *arena, struct consent_config *out,
                               struct err *err)
 {
@@ -146,6 +149,7 @@ static bool consent_config_of(const struct config *config, struct arena *arena, 
     }
     *out = (struct consent_config){
         .facility = config->facility,
+        .notice = NOTICE,
         .table = table,
         .table_len = config->rule_count,
         .max_age_s = config->max_age_normal_s,
