@@ -18,6 +18,7 @@ enum {
     STREAMS_MAX = 128,
     UNARY_MS = 60 * 1000,
     BLOCKING_STREAM_MS = 3600 * 1000,
+    GOAWAY_MS = 200,
     DETAILS_MEMORY_MAX = 64 << 10,
 };
 
@@ -424,6 +425,16 @@ static bool wait_empty(struct rpc_server *server, gpr_timespec end)
     return is_empty(server);
 }
 
+/* Waits until no call is left, at most until `end`. The lock is held. */
+static void wait_quiet(struct rpc_server *server, gpr_timespec end)
+{
+    struct timespec until = {.tv_sec = end.tv_sec, .tv_nsec = end.tv_nsec};
+    int error = 0;
+    while (server->live_count > 0 && error == 0) {
+        error = pthread_cond_timedwait(&server->moved, &server->lock, &until);
+    }
+}
+
 enum rpc_drained rpc_server_drain(struct rpc_server *server, unsigned grace_ms, unsigned hard_ms)
 {
     gpr_timespec begun = gpr_now(GPR_CLOCK_MONOTONIC);
@@ -438,9 +449,13 @@ enum rpc_drained rpc_server_drain(struct rpc_server *server, unsigned grace_ms, 
         close_streams(server);
         grpc_server_shutdown_and_notify(server->wire, server->rpc->queue, &server->shut_down);
     }
+    /* Calls have the grace. Connections without one have a moment to see GOAWAY: an idle client may not look. */
     pthread_mutex_lock(&server->lock);
     bool forced = false;
-    if (!wait_empty(server, grace)) {
+    wait_quiet(server, grace);
+    gpr_timespec moment =
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(GOAWAY_MS, GPR_TIMESPAN));
+    if (!wait_empty(server, gpr_time_min(grace, moment))) {
         forced = server->live_count > 0;
         pthread_mutex_unlock(&server->lock);
         grpc_server_cancel_all_calls(server->wire);
