@@ -14,12 +14,25 @@ struct upload {
     const Chartmesh__V1__PutReply *reply;
 };
 
+/* A refused send only says that the call is over: its status says why. */
+static bool send_message(struct rpc_call *call, const Chartmesh__V1__UploadRequest *request, struct err *err)
+{
+    if (rpc_send(call, &request->base, err)) {
+        return true;
+    }
+    struct err why;
+    if (!rpc_finish(call, &why)) {
+        *err = why;
+    }
+    return false;
+}
+
 static bool send_header(struct upload *up, struct rpc_call *call, struct err *err)
 {
     Chartmesh__V1__UploadRequest request = CHARTMESH__V1__UPLOAD_REQUEST__INIT;
     request.part_case = CHARTMESH__V1__UPLOAD_REQUEST__PART_HEADER;
     request.header = (Chartmesh__V1__UploadHeader *)(uintptr_t)up->header;
-    return rpc_send(call, &request.base, err);
+    return send_message(call, &request, err);
 }
 
 static bool send_piece(struct upload *up, struct rpc_call *call, struct err *err)
@@ -34,7 +47,7 @@ static bool send_piece(struct upload *up, struct rpc_call *call, struct err *err
     piece.data = (ProtobufCBinaryData){.len = len, .data = up->piece};
     request.part_case = CHARTMESH__V1__UPLOAD_REQUEST__PART_PIECE;
     request.piece = &piece;
-    if (!rpc_send(call, &request.base, err)) {
+    if (!send_message(call, &request, err)) {
         return false;
     }
     up->offset += len;
@@ -92,9 +105,7 @@ static bool talk(struct upload *up, struct rpc_call *call, unsigned *attempt, st
     }
     while (!up->reply && up->offset < up->header->length) {
         if (!send_piece(up, call, err)) {
-            struct err why = *err;
-            /* A refused send only says that the call is over: its status says why. */
-            return rpc_finish(call, err) ? (*err = why, false) : false;
+            return false;
         }
         *attempt = 0;
     }
