@@ -413,6 +413,20 @@ static bool group_has_rows(const struct log_txn *txns)
     return false;
 }
 
+/* Whoever waits for one of these, and one of those who wait for the next group: it is the next committer. */
+static void wake(const struct log *log, struct log_txn *txns)
+{
+    for (struct log_txn *txn = txns; txn; txn = txn->next) {
+        txn->done = true; /* its owner's again, once the lock is given */
+        if (txn->woken) {
+            world_event_signal(txn->woken);
+        }
+    }
+    if (log->queue && log->queue->woken) {
+        world_event_signal(log->queue->woken);
+    }
+}
+
 void log_run_committer(struct log *log)
 {
     bool all, notify = false;
@@ -434,10 +448,7 @@ void log_run_committer(struct log *log)
         log->map_epoch = map_epoch;
     }
     log->map_wanted = log->map_wanted && !map_now;
-    for (struct log_txn *txn = txns, *next; txn; txn = next) {
-        next = txn->next; /* a done transaction is its owner's again */
-        txn->done = true;
-    }
+    wake(log, txns);
     struct feed_listener listeners[COUNT(log->listeners)];
     size_t count = notify ? log->listeners_len : 0;
     memcpy(listeners, log->listeners, sizeof listeners);

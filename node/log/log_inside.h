@@ -33,6 +33,7 @@ struct log_txn {
 
     /* The committer's, under the log's lock. */
     struct log_txn *next;
+    struct world_event *woken;   /* whoever waits for it: done, or first in the queue; NULL: nobody waited */
     bool done;
     uint64_t first;
 };

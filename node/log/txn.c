@@ -23,6 +23,7 @@ void log_txn_free(struct log_txn *txn)
     if (!txn) {
         return;
     }
+    world_event_free(txn->woken);
     store_batch_free(txn->rows);
     arena_done(&txn->arena);
     free(txn);
@@ -166,7 +167,8 @@ bool log_commit(struct log_txn *txn, uint64_t *first, struct err *err)
     log->queue_end = &txn->next;
     while (!txn->done) {
         if (log->committing) {
-            world_event_wait(log->committed, log->lock);
+            txn->woken = txn->woken ? txn->woken : world_event_new(log->world);
+            world_event_wait(txn->woken, log->lock);
         } else {
             log_run_committer(log);
         }
