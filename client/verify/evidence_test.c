@@ -147,7 +147,7 @@ static void flip_bytes(struct bytes file, const struct verify_options *options)
     assert_non_null(damaged);
     memcpy(damaged, file.data, file.len);
     size_t flips = 0;
-    for (size_t i = 0; i < file.len; i += i < 24 || i + 440 > file.len ? 1 : 11) {
+    for (size_t i = 0; i < file.len; i += i < 24 || i + 440 > file.len ? 1 : 61) {
         damaged[i] ^= (uint8_t)(1 << i % 8);
         refuse(BYTES(damaged, file.len), options, "a bit turned over", i);
         damaged[i] ^= (uint8_t)(1 << i % 8);

@@ -245,7 +245,7 @@ static bool set_policy(struct service_call *call, const ProtobufCMessage *in, Pr
 /* ---- GetPolicy, History -------------------------------------------------------------------------------------------- */
 
 static bool views(struct service_call *call, const struct chart_policy *policies, size_t count, bool heads_only,
-                  Chartmesh__V1__PolicyView ***out, size_t *out_len, struct hash *ids, struct err *err)
+                  Chartmesh__V1__PolicyView ***out, size_t *out_len, struct err *err)
 {
     void *memory;
     if (!arena_array(call->arena, count, sizeof **out, &memory, err)) {
@@ -266,39 +266,30 @@ static bool views(struct service_call *call, const struct chart_policy *policies
             !reply_envelope(call, policies[i].envelope, &view->statement, err)) {
             return false;
         }
-        ids[*out_len] = policies[i].id;
         (*out)[(*out_len)++] = view;
     }
     return true;
 }
 
-/* The READ entry: durable before the policy is given out. */
-static bool read_entry(struct service_call *call, const struct subject *subject, const struct hash *ids,
-                       size_t count, const char *what, ProtobufCBinaryData *receipt, struct err *err)
+/* The READ entry: durable before the policy is given out. The objects of a READ are versions (formats 6); what else was
+ * read is its reason. */
+static bool read_entry(struct service_call *call, const struct subject *subject, const char *what,
+                       ProtobufCBinaryData *receipt, struct err *err)
 {
     struct log_txn *txn = log_txn_new(call->service->log);
-    for (size_t at = 0; at == 0 || at < count; at += SERVICE_ENTRY_OBJECTS) {
-        if (!service_entry(call, txn, ENTRY(READ), subject, count ? ids + at : NULL, count - at, what, err)) {
-            log_txn_free(txn);
-            return false;
-        }
+    if (!service_entry(call, txn, ENTRY(READ), subject, NULL, 0, what, err)) {
+        log_txn_free(txn);
+        return false;
     }
     return service_commit(call, txn, NULL, receipt, err);
 }
 
 static bool policies_read(struct service_call *call, const Chartmesh__V1__Subject *in, const char *rpc,
-                          struct subject *subject, struct chart_policy **policies, size_t *count,
-                          struct hash **ids, struct err *err)
+                          struct subject *subject, struct chart_policy **policies, size_t *count, struct err *err)
 {
-    void *memory;
-    if (!own_subject(call, in, subject, err) || !service_listed(call, rpc, err) ||
-        !known_subject(call, subject, err) ||
-        !chart_policies(call->service->chart, subject, call->arena, policies, count, err) ||
-        !arena_array(call->arena, *count, HASH_LEN, &memory, err)) {
-        return false;
-    }
-    *ids = memory;
-    return true;
+    return own_subject(call, in, subject, err) && service_listed(call, rpc, err) &&
+           known_subject(call, subject, err) &&
+           chart_policies(call->service->chart, subject, call->arena, policies, count, err);
 }
 
 static bool get_policy(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
@@ -309,15 +300,14 @@ static bool get_policy(struct service_call *call, const ProtobufCMessage *in, Pr
     struct subject subject;
     struct chart_policy *policies;
     struct generation generation;
-    struct hash *ids;
     size_t count;
-    if (!policies_read(call, request->subject, "Consents.GetPolicy", &subject, &policies, &count, &ids, err) ||
+    if (!policies_read(call, request->subject, "Consents.GetPolicy", &subject, &policies, &count, err) ||
         !chart_generation(call->service->chart, &subject, &generation, err) ||
-        !views(call, policies, count, true, &out->heads, &out->n_heads, ids, err)) {
+        !views(call, policies, count, true, &out->heads, &out->n_heads, err)) {
         return false;
     }
     out->generation = generation.generation;
-    return read_entry(call, &subject, ids, out->n_heads, "policy", &out->receipt, err);
+    return read_entry(call, &subject, "policy", &out->receipt, err);
 }
 
 static bool history(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
@@ -327,11 +317,10 @@ static bool history(struct service_call *call, const ProtobufCMessage *in, Proto
     Chartmesh__V1__PolicyHistoryReply *out = (void *)reply;
     struct subject subject;
     struct chart_policy *policies;
-    struct hash *ids;
     size_t count;
     void *memory;
-    if (!policies_read(call, request->subject, "Consents.History", &subject, &policies, &count, &ids, err) ||
-        !views(call, policies, count, false, &out->versions, &out->n_versions, ids, err) ||
+    if (!policies_read(call, request->subject, "Consents.History", &subject, &policies, &count, err) ||
+        !views(call, policies, count, false, &out->versions, &out->n_versions, err) ||
         !arena_array(call->arena, count, sizeof *out->heads, &memory, err)) {
         return false;
     }
@@ -341,7 +330,7 @@ static bool history(struct service_call *call, const ProtobufCMessage *in, Proto
             return false;
         }
     }
-    return read_entry(call, &subject, ids, count, "policy", &out->receipt, err);
+    return read_entry(call, &subject, "policy", &out->receipt, err);
 }
 
 /* ---- Explain ------------------------------------------------------------------------------------------------------- */
@@ -420,14 +409,11 @@ static bool case_fill(struct service_call *call, const struct chart_case *value,
 static bool cases_log(struct service_call *call, const struct chart_case *cases, size_t count,
                       ProtobufCBinaryData *receipt, struct err *err)
 {
-    struct hash ids[SERVICE_ENTRY_OBJECTS];
     struct log_txn *txn = log_txn_new(call->service->log);
     bool ok = count || service_entry(call, txn, ENTRY(READ), NULL, NULL, 0, "cases", err);
-    for (size_t i = 0, n = 0; ok && i < count; i++) {
-        ids[n++] = cases[i].order;
-        if (i + 1 == count || n == COUNT(ids) || !id_equal(&cases[i].subject.p, &cases[i + 1].subject.p)) {
-            ok = service_entry(call, txn, ENTRY(READ), &cases[i].subject, ids, n, "cases", err);
-            n = 0;
+    for (size_t i = 0; ok && i < count; i++) {
+        if (i + 1 == count || !id_equal(&cases[i].subject.p, &cases[i + 1].subject.p)) {
+            ok = service_entry(call, txn, ENTRY(READ), &cases[i].subject, NULL, 0, "cases", err);
         }
     }
     if (!ok) {
