@@ -82,11 +82,12 @@ struct push {
     size_t facts_len;
 };
 
-/* Whole, and not what was retracted: a retraction goes out itself, what it is about does not. */
-static bool may_go(const struct chart_version *v)
+/* Whole, and not what was retracted: a retraction goes out itself, what it is about only to who wrote it. */
+static bool may_go(const struct chart_version *v, const struct id *recipient)
 {
     bool retraction = v->message->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
-    return v->complete && (!v->retracted || retraction);
+    bool theirs = bytes_equal(bytes_pb(v->message->head->facility), BYTES_OF(*recipient));
+    return v->complete && (!v->retracted || retraction || theirs);
 }
 
 static bool push_prepare(struct push *push, const struct hash *versions, size_t count, struct err *err)
@@ -107,7 +108,7 @@ static bool push_prepare(struct push *push, const struct hash *versions, size_t 
         if (!push_load(push->gate, push->subject, &versions[i], push->arena, v, &found, err)) {
             return false;
         }
-        if (found && may_go(&v->versions[v->at])) {
+        if (found && may_go(&v->versions[v->at], push->recipient)) {
             push->facts[push->facts_len] = version_facts(v->versions, v->count, v->at, v->labels);
             push->places[push->facts_len++] = i;
         }

@@ -129,8 +129,10 @@ NODISCARD bool witness_put(struct peers *peers, struct log_txn *txn, const struc
 NODISCARD bool witness_get(struct peers *peers, const struct id *facility, struct arena *arena,
                            struct witness_row *out, struct err *err);
 
-/* ---- send.c, store.c, pull.c, witness.c ---- */
+/* ---- send.c, store.c, pull.c, roster.c, witness.c ---- */
 
+/* roster_owe queues our newest roster for a peer that knows an older one. */
+NODISCARD bool roster_owe(struct channel *ch, uint64_t their_version, struct err *err);
 NODISCARD bool send_make(struct channel *ch, const struct lane_make *make, struct err *err);
 NODISCARD bool send_settle(struct channel *ch, const struct lane_settle *settle, struct arena *arena, struct err *err);
 NODISCARD bool store_batch(struct channel *ch, const struct batch *batch, uint64_t shown, struct arena *arena,

@@ -52,6 +52,7 @@ static bool greet(struct channel *ch, const struct lane_greeting *greeting)
 {
     struct chart *chart = ch->peers->options.chart;
     struct err err;
+    bool control = ch->lane == CHARTMESH__V1__LANE__LANE_CONTROL;
     struct log_txn *txn = log_txn_new(chart_log(chart));
     if (!world_hlc_see(ch->peers->world, greeting->hlc, &err)) {
         channel_log(ch, "clock", err.text);
@@ -61,6 +62,9 @@ static bool greet(struct channel *ch, const struct lane_greeting *greeting)
         log_txn_free(txn);
     } else if (!log_commit(txn, NULL, &err)) {
         channel_log(ch, "epoch", err.text);
+    }
+    if (control && !roster_owe(ch, greeting->roster_version, &err)) {
+        channel_log(ch, "roster", err.text);
     }
     channel_log(ch, "connected", "");
     return true;

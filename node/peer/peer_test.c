@@ -291,6 +291,29 @@ static void test_peer__a_stranger_is_not_let_in(void **state)
     assert_false(peers_frame(p->ends[1].peers, &stranger, CHARTMESH__V1__LANE__LANE_BULK, 2, BYTES_LIT("x")));
 }
 
+static uint64_t roster_version(struct node *node)
+{
+    const struct trust *trust = chart_trust_take(node->chart);
+    uint64_t version = trust_roster_version(trust);
+    chart_trust_give(node->chart);
+    return version;
+}
+
+static void test_peer__a_newer_roster_reaches_those_who_know_an_older_one(void **state)
+{
+    struct pair *p = *state;
+    struct node *a = p->ends[0].node;
+    struct err err;
+    AUTO_ARENA(arena, 1 << 20);
+    struct bytes roster = federation_roster(p->f, 2, &arena);
+    struct log_txn *txn = log_txn_new(a->log);
+    assert_ok(chart_trust_add(a->chart, txn, &roster, 1, &err));
+    assert_ok(log_commit(txn, NULL, &err));
+    assert_int_equal(roster_version(a), 2);
+    world_sim_advance(p->sim, 3000);
+    assert_int_equal(roster_version(p->ends[1].node), 2);
+}
+
 /* ---- Checkpoints ----------------------------------------------------------------------------------------------------- */
 
 static void test_witness__peers_cosign_each_others_checkpoints(void **state)
@@ -395,6 +418,7 @@ int main(void)
         CASE(test_peer__an_amendment_at_the_holder_goes_home_and_comes_back),
         CASE(test_peer__large_content_is_pulled_chunk_by_chunk),
         CASE(test_peer__a_stranger_is_not_let_in),
+        CASE(test_peer__a_newer_roster_reaches_those_who_know_an_older_one),
         CASE(test_witness__peers_cosign_each_others_checkpoints),
         CASE(test_witness__a_tree_that_does_not_extend_the_last_one_is_refused),
         CASE(test_witness__only_the_members_own_log_and_never_an_earlier_incarnation),

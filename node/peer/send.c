@@ -257,11 +257,17 @@ static bool control_new(struct outgoing_batch *b, const struct outbox_row *owed,
     return true;
 }
 
-/* Rows of one subject and one kind, for one lock and one decision. */
+/* Rows of one subject and one kind, for one lock and one decision; statements of the network go together. */
+static bool goes_with(const struct outbox_row *row, const struct outbox_row *first)
+{
+    bool network = row->kind >= ITEM_KEY_REVOCATION && first->kind >= ITEM_KEY_REVOCATION;
+    return id_equal(&row->subject.p, &first->subject.p) && (row->kind == first->kind || network);
+}
+
 static size_t run_length(const struct outbox_row *rows, size_t count)
 {
     size_t run = 1;
-    while (run < count && id_equal(&rows[run].subject.p, &rows[0].subject.p) && rows[run].kind == rows[0].kind) {
+    while (run < count && goes_with(&rows[run], &rows[0])) {
         run++;
     }
     return run;

@@ -458,12 +458,29 @@ static bool apply_notice(struct run *run, const struct batch_item *item, struct 
            log_add(run, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_NOTICE, &item->statement.id, 1, NULL, NULL, err);
 }
 
-/* A statement of the network that nothing reaches is said to be quarantined; it may come again with what it needs. */
-static bool apply_trust(struct run *run, const struct batch_item *item, struct err *err)
+static bool of_network(const struct batch_item *item)
 {
-    if (!chart_trust_add(chart_of(run), run->txn, &item->statement.envelope, 1, err)) {
-        channel_log(run->ch, "trust", err->text);
-        except(run, item->n, CHARTMESH__V1__RESULT__RESULT_QUARANTINED);
+    return item->kind >= ITEM_KEY_REVOCATION;
+}
+
+/* Statements of the network that stand together are judged together: a roster needs its memberships, and they need it. What
+ * nothing reaches is said to be quarantined; it may come again with what it needs. */
+static bool apply_trust(struct run *run, const struct batch_item *items, size_t count, struct err *err)
+{
+    void *memory;
+    if (!arena_array(run->arena, count, sizeof(struct bytes), &memory, err)) {
+        return false;
+    }
+    struct bytes *envelopes = memory;
+    for (size_t i = 0; i < count; i++) {
+        envelopes[i] = items[i].statement.envelope;
+    }
+    if (chart_trust_add(chart_of(run), run->txn, envelopes, count, err)) {
+        return true;
+    }
+    channel_log(run->ch, "trust", err->text);
+    for (size_t i = 0; i < count; i++) {
+        except(run, items[i].n, CHARTMESH__V1__RESULT__RESULT_QUARANTINED);
     }
     return true;
 }
@@ -489,8 +506,21 @@ static bool apply(struct run *run, const struct batch_item *item, struct err *er
     case ITEM_NOTICE:
         return apply_notice(run, item, err);
     default:
-        return apply_trust(run, item, err);
+        return apply_trust(run, item, 1, err);
     }
+}
+
+static bool apply_run(struct run *run, const struct batch_item *items, size_t count, struct err *err)
+{
+    if (of_network(&items[0])) {
+        return apply_trust(run, items, count, err) || err_wrap(err, "item %ju", (uintmax_t)items[0].n);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!apply(run, &items[i], err)) {
+            return err_wrap(err, "item %ju", (uintmax_t)items[i].n);
+        }
+    }
+    return true;
 }
 
 /* Rows that one transaction puts are not seen by what reads in it: whatever may need an earlier item begins a run. */
@@ -507,6 +537,12 @@ static bool run_length(struct run *run, const struct batch_item *items, size_t c
 {
     struct chart_subject subject;
     *out = 1;
+    while (of_network(&items[0]) && *out < count && of_network(&items[*out])) {
+        ++*out;
+    }
+    if (of_network(&items[0])) {
+        return true;
+    }
     if (items[0].kind == ITEM_VERSION && !chart_subject(chart_of(run), &run->subject, &subject, err)) {
         return false;
     }
@@ -537,10 +573,10 @@ static void forget_shown(struct theirs_row *row, uint64_t shown)
 /* The place moves with what was applied: after a crash the rest comes again, and only the rest. */
 static bool run_apply(struct run *run, const struct batch_item *items, size_t count, struct err *err)
 {
+    if (!apply_run(run, items, count, err)) {
+        return false;
+    }
     for (size_t i = 0; i < count; i++) {
-        if (!apply(run, &items[i], err)) {
-            return err_wrap(err, "item %ju", (uintmax_t)items[i].n);
-        }
         run->theirs->stored = stream_next(&run->theirs->stored, &items[i].digest);
     }
     struct log_txn *txn = run->txn;

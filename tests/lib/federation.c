@@ -108,22 +108,23 @@ static struct hash join(struct federation *f, size_t i)
     return statement.id;
 }
 
-static struct bytes list(struct federation *f, const struct hash *ids, const struct signing_key *operator)
+static struct bytes list(struct federation *f, uint64_t version, const struct signing_key *operator,
+                         struct arena *arena)
 {
     Chartmesh__V1__Roster roster = CHARTMESH__V1__ROSTER__INIT;
     Chartmesh__V1__Instant expires = CHARTMESH__V1__INSTANT__INIT;
     ProtobufCBinaryData memberships[FEDERATION_MAX];
     for (size_t i = 0; i < f->count; i++) {
-        memberships[i] = PB(ids[i]);
+        memberships[i] = PB(f->memberships[i]);
     }
     expires.ms = INT64_C(4000000000000);
-    roster.head = head_of(f, NULL, &f->arena);
-    roster.version = 1;
+    roster.head = head_of(f, NULL, arena);
+    roster.version = version;
     roster.memberships = memberships;
     roster.n_memberships = f->count;
     roster.expires = &expires;
     roster.network_version = 1;
-    return signed_by(STATEMENT_ROSTER, &roster.base, &operator, 1, &f->arena).envelope;
+    return signed_by(STATEMENT_ROSTER, &roster.base, &operator, 1, arena).envelope;
 }
 
 struct federation *federation_new(size_t count)
@@ -134,20 +135,29 @@ struct federation *federation_new(size_t count)
     assert_true(count <= FEDERATION_MAX);
     arena_init(&f->arena, 1 << 20);
     f->count = count;
-    struct hash seed = seed_of(0, "operator"), ids[FEDERATION_MAX];
+    struct hash seed = seed_of(0, "operator");
     struct signing_key *operator = key_of(&seed);
     struct bytes envelopes[FEDERATION_MAX + 2];
     envelopes[0] = found(f, operator);
     for (size_t i = 0; i < count; i++) {
-        ids[i] = join(f, i);
+        f->memberships[i] = join(f, i);
         envelopes[2 + i] = f->members[i].membership;
     }
-    envelopes[1] = list(f, ids, operator);
+    envelopes[1] = list(f, 1, operator, &f->arena);
     assert_ok(trust_new(&f->first_network, &f->trust, &err));
     assert_ok(trust_add(f->trust, envelopes, count + 2, NULL, &err));
     assert_ok(trust_write(f->trust, &f->arena, &f->trust_file, &err));
     signing_key_free(operator);
     return f;
+}
+
+struct bytes federation_roster(struct federation *f, uint64_t version, struct arena *arena)
+{
+    struct hash seed = seed_of(0, "operator");
+    struct signing_key *operator = key_of(&seed);
+    struct bytes roster = list(f, version, operator, arena);
+    signing_key_free(operator);
+    return roster;
 }
 
 void federation_free(struct federation *f)

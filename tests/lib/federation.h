@@ -25,12 +25,16 @@ struct federation {
     struct federation_member members[FEDERATION_MAX];
     size_t count;
     struct bytes trust_file;
+    struct hash memberships[FEDERATION_MAX];     /* statement ids */
     struct trust *trust;
 };
 
 /* federation_new founds a network of `count` active facilities under one operator. */
 struct federation *federation_new(size_t count);
 void federation_free(struct federation *f);
+
+/* federation_roster signs the next roster, of the same members. The federation's own trust stays with the first. */
+struct bytes federation_roster(struct federation *f, uint64_t version, struct arena *arena);
 
 /* What they sign. `by` and `to` are places in members; the patient is one of `by`'s (for a version: of `origin`). */
 struct federation_version {
