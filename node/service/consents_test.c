@@ -333,6 +333,9 @@ static void test_consents__another_key_or_another_patient_is_refused(void **stat
     request.signed_->signatures[0]->sig.data[0] ^= 1;
     assert_false(serve_call(s, "Consents.SetPolicy", &request.base, NULL));
     assert_int_equal(s->err.reason, SERVE_REASON(SIGNATURE_INVALID));
+    request.signed_->payload.len--;
+    assert_false(serve_call(s, "Consents.SetPolicy", &request.base, NULL));
+    assert_true(s->err.reason == SERVE_REASON(MALFORMED) || s->err.reason == SERVE_REASON(NOT_CANONICAL));
     request.subject = serve_register(s, "4712")->subject;
     request.signed_ = sign_policy(s, key, subject);
     SERVE_FAILS(s, "Consents.SetPolicy", &request, ERR_INVALID, POLICY_INVALID, "signed");

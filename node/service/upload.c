@@ -201,8 +201,10 @@ static bool resume(struct upload *u, struct err *err)
         return true;
     }
     u->begun = u->drawn = true;
-    return chart_content_load(u->call->service->chart, &u->subject.p, &u->content.id, &u->content, err) ||
-           err_wrap(err, "upload");
+    if (chart_content_load(u->call->service->chart, &u->subject.p, &u->content.id, &u->content, err)) {
+        return true;
+    }
+    return err->code == ERR_NOT_FOUND ? broken(err, "what had come was purged: begin with another id") : false;
 }
 
 /* ---- The pieces ------------------------------------------------------------------------------------------------------- */
