@@ -282,8 +282,7 @@ static bool txn_write(struct group *g, struct log_txn *txn, struct err *err)
         }
     }
     for (size_t i = 0; i < txn->feed_len; i++) {
-        struct row row = row_number('f', txn->first);
-        row.bytes[row.len++] = (uint8_t)i;
+        struct row row = row_number('f', g->log->feed_next++);
         put(g, FAMILY_LOG, &row, txn->feed[i]);
     }
     if (txn->mark.len && txn->first != UINT64_MAX) {
@@ -406,7 +405,7 @@ static void write_group(struct log *log, struct log_txn *txns, bool map_now, str
 static bool group_has_rows(const struct log_txn *txns)
 {
     for (const struct log_txn *txn = txns; txn; txn = txn->next) {
-        if (txn->entries_len || store_batch_rows(txn->rows)) {
+        if (txn->entries_len || txn->feed_len || store_batch_rows(txn->rows)) {
             return true;
         }
     }
@@ -442,6 +441,7 @@ void log_run_committer(struct log *log)
     world_lock_take(log->lock);
     log->committing = false;
     log->durable = (struct log_size){log->edge.size, merkle_edge_root(&log->edge)};
+    log->feed_durable = log->feed_next;
     if (snapshot) {
         map_free(log->epoch_map);
         log->epoch_map = snapshot;

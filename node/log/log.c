@@ -113,6 +113,32 @@ static bool check_anchor(struct log *log, struct err *err)
                       (uintmax_t)anchor.size));
 }
 
+static bool feed_number(const struct store_iter *iter, uint64_t *out, struct err *err)
+{
+    struct reader r = reader_of(store_iter_key(iter));
+    read_u8(&r);
+    *out = read_u64be(&r);
+    return reader_end(&r) || err_raise(err, ERR_CORRUPT, "change feed: a key of another shape");
+}
+
+static bool load_feed(struct log *log, struct err *err)
+{
+    const struct store_span span = {.prefix = BYTES_LIT("f"), .backwards = true};
+    AUTO_STORE_ITER iter = NULL;
+    uint64_t last;
+    if (!store_iter_open(log->store, NULL, FAMILY_LOG, &span, &iter, err)) {
+        return false;
+    }
+    if (!store_iter_next(iter)) {
+        return store_iter_check(iter, err);
+    }
+    if (!feed_number(iter, &last, err)) {
+        return false;
+    }
+    log->feed_next = log->feed_durable = last + 1;
+    return true;
+}
+
 static bool load_map(struct log *log, struct err *err)
 {
     const struct store_span span = {.prefix = BYTES_LIT("c")};
@@ -154,7 +180,7 @@ static bool later_start(struct log *log, struct bytes state, struct err *err)
     world_hlc_restore(log->world, log->last_hlc);
     if (!store_get(log->store, NULL, FAMILY_META, BYTES_LIT("epoch"), &log->arena, &log->epoch_statement, err) ||
         !check_frontier(log, size, err) || !check_tail(log, size, err) || !check_anchor(log, err) ||
-        !load_map(log, err)) {
+        !load_map(log, err) || !load_feed(log, err)) {
         return false;
     }
     log->map_since = (uint32_t)MIN(size - log->map_epoch, UINT32_MAX);
@@ -446,40 +472,34 @@ bool log_enrolment(struct log *log, const struct hash *actor, uint64_t *enrolled
 bool log_feed_next(struct log *log, struct feed_place *at, struct arena *arena, struct bytes *value,
                    struct err *err)
 {
-    struct row from = row_number('f', at->index);
-    from.bytes[from.len++] = (uint8_t)at->part;
+    struct row from = row_number('f', at->number);
     const struct store_span span = {.prefix = BYTES_LIT("f"), .from = row_bytes(&from)};
     AUTO_STORE_ITER iter = NULL;
+    uint64_t number;
     if (!store_iter_open(log->store, NULL, FAMILY_LOG, &span, &iter, err)) {
         return false;
     }
     if (!store_iter_next(iter)) {
         return store_iter_check(iter, err) && err_raise(err, ERR_NOT_FOUND, "change feed: nothing new");
     }
-    struct reader r = reader_of(store_iter_key(iter));
-    read_u8(&r);
-    uint64_t index = read_u64be(&r);
-    uint8_t part = read_u8(&r);
-    if (!reader_end(&r)) {
-        return err_raise(err, ERR_CORRUPT, "change feed: a key of another shape");
-    }
-    if (!arena_copy(arena, store_iter_value(iter), value, err)) {
+    if (!feed_number(iter, &number, err) || !arena_copy(arena, store_iter_value(iter), value, err)) {
         return false;
     }
-    *at = (struct feed_place){index, part + 1u};
+    at->number = number + 1;
     return true;
 }
 
 struct feed_place log_feed_end(struct log *log)
 {
-    return (struct feed_place){log_size(log).size, 0};
+    AUTO_LOCKED(locked, log->lock);
+    return (struct feed_place){log->feed_durable};
 }
 
 bool log_feed_wait(struct log *log, const struct feed_place *at, uint32_t ms)
 {
     uint64_t until = world_mono_ms(log->world) + ms;
     AUTO_LOCKED(locked, log->lock);
-    while (log->durable.size <= at->index + (at->part > 0)) {
+    while (log->feed_durable <= at->number) {
         if (!world_event_wait_until(log->committed, log->lock, until)) {
             return false;
         }

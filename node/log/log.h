@@ -93,8 +93,8 @@ struct store_batch *log_txn_rows(struct log_txn *txn); /* put and delete here */
 /* log_txn_add appends an entry (copied). ERR_INVALID: over 256 objects; ERR_TOO_MUCH. */
 NODISCARD bool log_txn_add(struct log_txn *txn, const struct log_entry *entry, struct err *err);
 
-/* log_txn_feed asks for one row of the change feed: at commit `value` is put under the index of the transaction's
- * first entry (at most 16 per transaction, in order). Readers: log_feed_next. */
+/* log_txn_feed asks for one row of the change feed: at commit `value` gets the feed's next number (at most 16 per
+ * transaction, in order; with or without an entry). Readers: log_feed_next. */
 NODISCARD bool log_txn_feed(struct log_txn *txn, struct bytes value, struct err *err);
 
 /* log_txn_mark asks for one row that says where the transaction stands in the log: at commit the index of its
@@ -112,9 +112,8 @@ NODISCARD bool log_commit(struct log_txn *txn, uint64_t *first, struct err *err)
 /* ---- Change feed ------------------------------------------------------------------------------------------ */
 
 struct feed_place {
-    uint64_t index;
-    uint32_t part;
-}; /* before the next row to read; {0, 0}: the beginning */
+    uint64_t number; /* of the next row to read; 0: the beginning */
+};
 
 /* log_feed_next reads the next row at or after *at, moves *at behind it. ERR_NOT_FOUND: none yet. log_feed_end is
  * the place after everything that is durable now. log_feed_wait blocks until there may be more, at most `ms`; true

@@ -3,7 +3,7 @@
  * Rows. FAMILY_META: "log" -> size || incarnation || last hlc || last MAP index + 1 || facility || network,
  *       "checkpoint" -> the newest note, "cosigned" -> the newest note with cosignatures, "epoch" -> the envelope.
  * FAMILY_LOG: 'e' u64be index -> C || entry row; 'h' u8 level u64be n -> hash of a complete subtree;
- *       'f' u64be index u8 part -> a row of the change feed.
+ *       'f' u64be number -> a row of the change feed.
  * FAMILY_MAP: 'c' map key -> sealed count || last || chain; 'x' map key u64be k -> sealed index || chain;
  *       'w' HMAC(principal, user) -> sealed actor || salt || index of the ENROL entry; 'a' actor -> sealed index.
  */
@@ -69,6 +69,7 @@ struct log {
     struct log_txn *queue, **queue_end;
     bool committing;
     struct log_size durable;
+    uint64_t feed_durable;       /* number of the change feed's next row */
     struct feed_listener listeners[8];
     size_t listeners_len;
     bool map_wanted, closed;
@@ -79,6 +80,7 @@ struct log {
     struct merkle_edge edge;
     struct map *map;
     uint64_t last_hlc, map_since_mono_ms;
+    uint64_t feed_next;
     uint32_t map_since;          /* entries since the last MAP entry, itself not counted */
     struct arena scratch;
 
@@ -94,7 +96,7 @@ static inline struct bytes row_bytes(const struct row *row)
 {
     return BYTES(row->bytes, row->len);
 }
-struct row row_number(char kind, uint64_t number);                         /* 'e', 'f' (without part) */
+struct row row_number(char kind, uint64_t number);                         /* 'e', 'f' */
 struct row row_tree(unsigned level, uint64_t n);
 struct row row_key(char kind, const struct hash *key);                     /* 'c', 'w', 'a' */
 struct row row_position(const struct hash *key, uint64_t k);

@@ -413,6 +413,28 @@ static void test_log__the_feed_gives_every_row_once_and_goes_on_after_a_restart(
     assert_err(ERR_NOT_FOUND, log_feed_next(f->log, &at, &arena, &value, &err));
 }
 
+/* A copy's last chunk is no entry, and whoever watches hears of it: once, and of what follows. */
+static void test_log__a_feed_row_without_an_entry_hides_none_that_follows(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    AUTO_ARENA(arena, 1 << 20);
+    struct feed_place at = log_feed_end(f->log);
+    const char *const rows[] = {"first", "second", "third"};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct log_txn *txn = log_txn_new(f->log);
+        assert_ok(log_txn_feed(txn, bytes_str(rows[i]), &err));
+        assert_false(log_feed_wait(f->log, &at, 0));
+        assert_ok(log_commit(txn, NULL, &err));
+        assert_true(log_feed_wait(f->log, &at, 0));
+        struct bytes value;
+        assert_ok(log_feed_next(f->log, &at, &arena, &value, &err));
+        assert_bytes_equal(value, bytes_str(rows[i]));
+        assert_err(ERR_NOT_FOUND, log_feed_next(f->log, &at, &arena, &value, &err));
+    }
+    assert_int_equal(log_feed_end(f->log).number, at.number);
+}
+
 #define WITH_LOG(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -429,6 +451,7 @@ int main(void)
         WITH_LOG(test_log__a_changed_entry_is_found_at_start),
         WITH_LOG(test_log__cosignatures_are_kept_for_the_newest_size),
         WITH_LOG(test_log__the_feed_gives_every_row_once_and_goes_on_after_a_restart),
+        WITH_LOG(test_log__a_feed_row_without_an_entry_hides_none_that_follows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@
 #include "proto/base/builder.h"
 #include "proto/base/reader.h"
 
-enum { WATCH_WAIT_MS = 500, EVENT_ARENA = 8 << 20, PLACE_LEN = 12 };
+enum { WATCH_WAIT_MS = 500, EVENT_ARENA = 8 << 20, PLACE_LEN = 8 };
 
 struct watching {
     struct service_call *call;
@@ -31,8 +31,7 @@ static bool begin(struct watching *w, const Chartmesh__V1__WatchRequest *request
         return false;
     }
     struct reader r = reader_of(state);
-    w->at.index = read_u64be(&r);
-    w->at.part = read_u32be(&r);
+    w->at.number = read_u64be(&r);
     return reader_end(&r) || err_raise(err, ERR_INTERNAL, "resume token: a state of %zu bytes", state.len);
 }
 
@@ -42,8 +41,7 @@ static bool send_event(struct watching *w, const struct service_call *call, Char
 {
     uint8_t place[PLACE_LEN];
     struct bytes token;
-    put_u64be(place, w->at.index);
-    put_u32be(place + 8, w->at.part);
+    put_u64be(place, w->at.number);
     if (!service_token(call, "Records.Watch", w->key, BYTES(place, sizeof place), &token, err)) {
         return false;
     }
