@@ -102,7 +102,7 @@ static void test_import__every_resource_of_synthea_is_in_one_document_or_in_the_
     (void)state;
     struct err err;
     AUTO_ARENA(arena, 64 << 20);
-    struct bytes archive, rule_file;
+    struct bytes archive, rule_file = BYTES_NONE;
     struct sensitivity *rules = NULL;
     char folder[] = "/tmp/chartmesh-import-XXXXXX", path[64];
     if (!shared_data_file("synthea-r4/bundles.tar.xz", &arena, &archive) ||

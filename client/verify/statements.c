@@ -106,16 +106,6 @@ static bool name_each(struct check *c, const struct shown *shown, enum statement
     return true;
 }
 
-/* Policies, and orders with their cases, are read as well, without a decision. What is not here counts as a version. */
-static bool name_read(struct check *c, const struct shown *shown)
-{
-    const ProtobufCBinaryData *objects = shown->entry->objects;
-    const struct given *first = shown->entry->n_objects ? find_given(c, bytes_pb(objects[0])) : NULL;
-    bool consent = first && !shown->entry->decision &&
-                   (first->s.kind == STATEMENT_POLICY || first->s.kind == STATEMENT_PURGE_ORDER);
-    return consent ? name_each(c, shown, STATEMENT_POLICY, STATEMENT_PURGE_ORDER) : name_versions(c, shown);
-}
-
 /* The others name a statement of their kind; it need not be here. */
 static void name_loosely(struct check *c, const struct shown *shown)
 {
@@ -127,9 +117,8 @@ static void name_loosely(struct check *c, const struct shown *shown)
 static bool name_objects(struct check *c, const struct shown *shown)
 {
     switch (shown->entry->kind) {
-    case ENTRY_KIND(READ):
-        return name_read(c, shown);
     case ENTRY_KIND(WRITE):
+    case ENTRY_KIND(READ):
     case ENTRY_KIND(READ_END):
     case ENTRY_KIND(DENIED):
     case ENTRY_KIND(DISCLOSE):
