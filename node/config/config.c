@@ -76,7 +76,7 @@ static cfg_opt_t LIMITS_KEYS[] = {
     NUMBER("connections", 1000),
     NUMBER("streams", 200),
     NUMBER("watches", 1000),
-    NUMBER("workers", 8),
+    NUMBER("workers", 32),
     NUMBER("request_memory_mib", 16),
     NUMBER("store_memory_mib", 24),
     NUMBER("drain_s", 20),

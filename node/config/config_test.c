@@ -72,7 +72,7 @@ static void test_config__the_least_gives_the_defaults(void **state)
     assert_int_equal(c->max_age_sensitive_s, 600);
     assert_int_equal(c->store_memory, 24 << 20);
     assert_int_equal(c->request_memory, 16 << 20);
-    assert_int_equal(c->workers, 8);
+    assert_int_equal(c->workers, 32);
     assert_true(c->cosign);
     assert_int_equal(c->rule_count, 0);
     assert_int_equal(c->principal_count, 0);

@@ -170,7 +170,7 @@ int main(int argc, char **argv)
     snprintf(chartmeshd, sizeof chartmeshd, "%s/node/chartmeshd", bin ? bin : ".");
     bool serves = bin && access(chartmeshd, X_OK) == 0;
     char *folder = bench_folder();
-    primitives_measure(folder, seconds / 8, &primitives);
+    primitives_measure(folder, seconds / 4, &primitives);
     bench_node_make(&node, folder);
     bench_node_open(&node);
     here = measure(&node, seconds);
@@ -184,7 +184,7 @@ int main(int argc, char **argv)
     }
     bench_conditions("chartmesh: a node, 64 calls in flight", folder, seconds);
     print(&here, serves ? &served : NULL, &primitives);
-    printf("\n  its parts alone, %.1f s each:\n", seconds / 8);
+    printf("\n  its parts alone, %.1f s each:\n", seconds / 4);
     primitives_print(&primitives);
     bench_node_done(&node);
     bench_folder_remove(folder);

@@ -6,7 +6,7 @@
 int main(int argc, char **argv)
 {
     struct primitives primitives;
-    double seconds = argc > 1 ? strtod(argv[1], NULL) : 1.0;
+    double seconds = argc > 1 ? strtod(argv[1], NULL) : 0.5;
     char *folder = bench_folder();
     primitives_measure(folder, seconds > 0 && seconds <= 4 ? seconds : 1.0, &primitives);
     bench_conditions("chartmesh: primitives", folder, seconds);
