@@ -10,12 +10,11 @@ TOP_FILES = [
 # Who may include whom, among our folders. The longest folder that fits a file decides; a folder may always
 # include itself. Below, groups of what several may use.
 WIRE = ["proto/base", "proto/chartmesh/v1"]
-AGREED = WIRE + ["proto/crypto", "proto/statement", "proto/content", "proto/merkle", "proto/consent", "proto/json"]
+AGREED = WIRE + ["proto/crypto", "proto/statement", "proto/content", "proto/merkle", "proto/consent"]
 MAY_INCLUDE = {
     "proto/base": [],
     "proto/chartmesh/v1": ["proto/base"],
     "proto/crypto": WIRE,  # of the messages only ErrorReason; so too in content and merkle
-    "proto/json": ["proto/base"],
     "proto/statement": WIRE + ["proto/crypto"],
     "proto/content": WIRE + ["proto/crypto"],
     "proto/merkle": WIRE + ["proto/crypto"],
@@ -52,7 +51,7 @@ DOORS = [
     ("rocksdb/", ["node/store"], "use node/store"),
     ("zstd", ["proto/content"], "use proto/content"),
     ("zdict", ["proto/content"], "use proto/content"),
-    ("jansson", ["proto/json", "node", "client", "tests"], "read JSON in node or client"),
+    ("jansson", ["node", "client", "tests"], "read JSON in node or client"),
     ("confuse", ["node/config"], "read the configuration in node/config"),
     ("cmocka", ["tests/lib"], "include tests/lib/test.h"),
     ("protobuf-c/", ["proto", "replication", "node", "client", "tests"], "use proto/chartmesh/v1"),
