@@ -12,8 +12,28 @@ enum { LOG_ARENA = 1 << 20, ROW_ARENA = 1 << 20, MAP_EVERY_MS = 10000, MAP_EVERY
 
 /* ---- Opening ------------------------------------------------------------------------------------------------- */
 
+/* An anchor without a log: the store was emptied or exchanged. A new log would put another one under the same
+ * name. */
+static bool check_unanchored(struct log *log, struct err *err)
+{
+    AUTO_ARENA(arena, ROW_ARENA);
+    struct bytes note;
+    if (!log->anchor.load) {
+        return true;
+    }
+    if (log->anchor.load(log->anchor.context, &arena, &note, err)) {
+        return err_raise(err, ERR_STATE,
+                         "log: the anchor knows a log, the store has none: it was set back; restore a "
+                         "newer copy");
+    }
+    return err->code == ERR_NOT_FOUND || err_wrap(err, "anchor");
+}
+
 static bool first_start(struct log *log, struct err *err)
 {
+    if (!check_unanchored(log, err)) {
+        return false;
+    }
     struct statement statement;
     Chartmesh__V1__Epoch epoch = CHARTMESH__V1__EPOCH__INIT;
     log->incarnation = world_hlc(log->world);

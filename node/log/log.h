@@ -61,7 +61,9 @@ struct log_options {
  * each other, named; ERR_STATE: the anchor is ahead (the store was set back: RECOVERY), or it is another
  * facility's store. */
 NODISCARD bool log_open(const struct log_options *options, struct log **out, struct err *err);
-void log_close(struct log *log); /* closes a map epoch if there are changes, saves the anchor */
+
+/* log_close frees, and writes nothing: an orderly end calls log_map_close before, which saves the anchor. NULL is fine. */
+void log_close(struct log *log);
 
 const char *log_origin(const struct log *log); /* "<domain>/log/<incarnation>" */
 uint64_t log_incarnation(const struct log *log);

@@ -330,6 +330,12 @@ static void test_log__a_store_that_was_set_back_is_refused(void **state)
     store_close(f->store);
     world_close(f->world);
     store_disk_free(old);
+    f->disk = store_disk_new();      /* emptied: nothing at all is a set-back too */
+    assert_err(ERR_STATE, open_log(f, &err));
+    keys_close(f->keys);
+    store_close(f->store);
+    world_close(f->world);
+    store_disk_free(f->disk);
     f->disk = newer;
     assert_ok(open_log(f, &err));
 }

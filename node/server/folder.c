@@ -100,7 +100,7 @@ static bool read_whole(FILE *file, const char *path, size_t max, struct arena *a
     return true;
 }
 
-bool file_read(const char *path, size_t max, struct arena *arena, struct bytes *out, struct err *err)
+bool folder_read(const char *path, size_t max, struct arena *arena, struct bytes *out, struct err *err)
 {
     FILE *file = fopen(path, "rbe");
     if (!file) {
@@ -111,10 +111,10 @@ bool file_read(const char *path, size_t max, struct arena *arena, struct bytes *
     return ok;
 }
 
-bool file_text(const char *path, size_t max, struct arena *arena, const char **out, struct err *err)
+bool folder_text(const char *path, size_t max, struct arena *arena, const char **out, struct err *err)
 {
     struct bytes whole;
-    if (!file_read(path, max, arena, &whole, err)) {
+    if (!folder_read(path, max, arena, &whole, err)) {
         return false;
     }
     *out = (const char *)whole.data;

@@ -21,9 +21,9 @@ struct folder {
 NODISCARD bool folder_open(const char *path, struct folder *out, struct err *err);
 void folder_close(struct folder *folder);
 
-/* file_read reads a whole file into `arena`, with a NUL behind it. ERR_NOT_FOUND; ERR_TOO_MUCH: over `max` bytes
+/* folder_read reads a whole file into `arena`, with a NUL behind it. ERR_NOT_FOUND; ERR_TOO_MUCH: over `max` bytes
  * or the arena's budget; ERR_UNAVAILABLE. */
-NODISCARD bool file_read(const char *path, size_t max, struct arena *arena, struct bytes *out, struct err *err);
+NODISCARD bool folder_read(const char *path, size_t max, struct arena *arena, struct bytes *out, struct err *err);
 
-/* file_text is file_read for text: the NUL-terminated string. ERR_INVALID: there is a NUL in it. */
-NODISCARD bool file_text(const char *path, size_t max, struct arena *arena, const char **out, struct err *err);
+/* folder_text is folder_read for text: the NUL-terminated string. ERR_INVALID: there is a NUL in it. */
+NODISCARD bool folder_text(const char *path, size_t max, struct arena *arena, const char **out, struct err *err);

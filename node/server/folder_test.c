@@ -71,7 +71,7 @@ static void write_file(struct bytes content)
     fclose(file);
 }
 
-static void test_file__is_read_whole_or_not_at_all(void **state)
+static void test_folder__a_file_is_read_whole_or_not_at_all(void **state)
 {
     (void)state;
     AUTO_ARENA(arena, 1 << 16);
@@ -79,15 +79,15 @@ static void test_file__is_read_whole_or_not_at_all(void **state)
     struct bytes whole;
     const char *text;
     write_file(BYTES_LIT("hello"));
-    assert_ok(file_read(in_base("file"), 5, &arena, &whole, &err));
+    assert_ok(folder_read(in_base("file"), 5, &arena, &whole, &err));
     assert_bytes_equal(whole, BYTES_LIT("hello"));
-    assert_ok(file_text(in_base("file"), 5, &arena, &text, &err));
+    assert_ok(folder_text(in_base("file"), 5, &arena, &text, &err));
     assert_string_equal(text, "hello");
-    assert_err(ERR_TOO_MUCH, file_read(in_base("file"), 4, &arena, &whole, &err));
-    assert_err(ERR_NOT_FOUND, file_read(in_base("none"), 5, &arena, &whole, &err));
-    assert_err(ERR_UNAVAILABLE, file_read(base, 5, &arena, &whole, &err));
+    assert_err(ERR_TOO_MUCH, folder_read(in_base("file"), 4, &arena, &whole, &err));
+    assert_err(ERR_NOT_FOUND, folder_read(in_base("none"), 5, &arena, &whole, &err));
+    assert_err(ERR_UNAVAILABLE, folder_read(base, 5, &arena, &whole, &err));
     write_file(BYTES_LIT("a\0b"));
-    assert_err(ERR_INVALID, file_text(in_base("file"), 5, &arena, &text, &err));
+    assert_err(ERR_INVALID, folder_text(in_base("file"), 5, &arena, &text, &err));
 }
 
 int main(void)
@@ -96,7 +96,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_folder__is_made_and_serves_one_process_at_a_time),
         CASE(test_folder__open_to_others_is_refused),
-        CASE(test_file__is_read_whole_or_not_at_all),
+        CASE(test_folder__a_file_is_read_whole_or_not_at_all),
     };
     return cmocka_run_group_tests_name("folder", tests, NULL, NULL);
 }

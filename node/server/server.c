@@ -130,7 +130,8 @@ static bool codings_of(const struct config_strings *list, struct arena *arena, c
 }
 
 /* What a holder's application shows beside a copy; no disclosure goes without (I7). */
-static const char NOTICE[] = "Disclosed with the patient's consent, for the permitted purpose only. It is not passed on.";
+static const char NOTICE[] =
+    "Disclosed with the patient's consent, for the permitted purpose only. It is not passed on.";
 
 static bool consent_config_of(const struct config *config, struct arena *arena, struct consent_config *out,
                               struct err *err)
@@ -207,7 +208,7 @@ static bool open_chart(struct server *server, struct err *err)
         .facility = config->facility,
     };
     AUTO_ARENA(arena, TRUST_FILE_MAX + 4096);
-    if (!file_read(config->trust_file, TRUST_FILE_MAX, &arena, &options.trust_file, err) ||
+    if (!folder_read(config->trust_file, TRUST_FILE_MAX, &arena, &options.trust_file, err) ||
         !trust_file_network(options.trust_file, &options.first_network, err)) {
         return err_wrap(err, "trust file");
     }
@@ -295,8 +296,8 @@ static bool check_times(struct world *world, const char *path, const char *pem, 
 static bool read_pair(struct server *server, const char *certificate, const char *key, struct arena *arena,
                       struct rpc_tls *out, struct err *err)
 {
-    if (!file_text(certificate, PEM_MAX, arena, &out->chain_pem, err) ||
-        !file_text(key, PEM_MAX, arena, &out->key_pem, err)) {
+    if (!folder_text(certificate, PEM_MAX, arena, &out->chain_pem, err) ||
+        !folder_text(key, PEM_MAX, arena, &out->key_pem, err)) {
         return false;
     }
     const struct cert_pair pair = {.certificate = out->chain_pem, .key = out->key_pem};
@@ -313,7 +314,7 @@ static bool tls_read(struct server *server, struct both_tls *out, struct err *er
 {
     const struct config *config = server->config;
     arena_init(&out->arena, 8 * PEM_MAX);
-    return file_text(config->client_ca, PEM_MAX, &out->arena, &out->client.roots_pem, err) &&
+    return folder_text(config->client_ca, PEM_MAX, &out->arena, &out->client.roots_pem, err) &&
            read_pair(server, config->client_certificate, config->client_key, &out->arena, &out->client, err) &&
            read_pair(server, config->peer_certificate, config->peer_key, &out->arena, &out->peer, err);
 }
@@ -515,8 +516,19 @@ bool server_drain(struct server *server)
     return worse != RPC_STUCK;
 }
 
-/* Calls and peers end first, then the data, then who tells of it. The log closes with a commit of its own, to
- * which the peers, stopped by then, still listen. */
+/* The last map epoch goes with the anchor: what this node has promised, for its next start. */
+static void seal_log(struct server *server)
+{
+    struct err err;
+    uint64_t epoch;
+    if (!log_map_close(server->log, &epoch, &err)) {
+        journal_write(server->journal, CONFIG_LOG_ERROR,
+                      &(struct journal_line){.event = "log_not_sealed", .err = &err});
+    }
+}
+
+/* Calls and peers end first, then the data, then who tells of it. The log's last commit still has
+ * the peers for listeners, stopped as they are. */
 void server_close(struct server *server)
 {
     if (!server) {
@@ -529,6 +541,9 @@ void server_close(struct server *server)
     peer_port_close(server->peer_port);
     links_close(server->links);
     rpc_close(server->rpc);
+    if (server->state == CHARTMESH__V1__NODE_STATE__NODE_STATE_DRAINING) {
+        seal_log(server);
+    }
     gate_close(server->gate);
     log_close(server->log);
     peers_close(server->peers);
