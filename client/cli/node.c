@@ -464,6 +464,6 @@ bool cli_output(const char *path, struct bytes content, struct err *err)
     if (strcmp(path, "-") != 0) {
         return file_create(path, content, 0600, err);
     }
-    return (fwrite(content.data, 1, content.len, stdout) == content.len && fflush(stdout) == 0) ||
-           err_raise(err, ERR_STATE, "standard output cannot be written");
+    bool written = content.len == 0 || fwrite(content.data, 1, content.len, stdout) == content.len;
+    return (written && fflush(stdout) == 0) || err_raise(err, ERR_STATE, "standard output cannot be written");
 }

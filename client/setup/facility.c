@@ -316,6 +316,23 @@ static bool is_address(const char *text)
            !strpbrk(text, "\" \t\r\n\\$'");
 }
 
+/* Formats 2: lower-case letters, digits and inner hyphens, in labels of up to 63, at least two of them. What the
+ * membership's own check would refuse later is refused here, before there is a folder. */
+static bool is_domain(const char *text)
+{
+    size_t len = strlen(text), labels = 0;
+    for (const char *label = text; len <= 253 && label; labels++) {
+        size_t label_len = strcspn(label, ".");
+        size_t fine = strspn(label, "abcdefghijklmnopqrstuvwxyz0123456789-");
+        if (label_len == 0 || label_len > 63 || fine < label_len || label[0] == '-' ||
+            label[label_len - 1] == '-') {
+            return false;
+        }
+        label = label[label_len] ? label + label_len + 1 : NULL;
+    }
+    return labels >= 2;
+}
+
 static bool check_options(const struct facility_options *options, struct err *err)
 {
     if (!is_address(options->client_listen) || !is_address(options->peer_listen)) {
@@ -329,10 +346,7 @@ static bool check_options(const struct facility_options *options, struct err *er
             return err_raise(err, ERR_INVALID, "%s: an endpoint is host:port", options->endpoints[i]);
         }
     }
-    /* The profile, the configuration and SPIFFE ids hold the domain as it is; the statement checks it to the
-     * letter. */
-    size_t fine = strspn(options->domain, "abcdefghijklmnopqrstuvwxyz0123456789-.");
-    if (!fine || options->domain[fine] || !strchr(options->domain, '.')) {
+    if (!is_domain(options->domain)) {
         return err_raise(err, ERR_INVALID, "%s: a domain is lower-case, like st-anna.example", options->domain);
     }
     return options->name[0] || err_raise(err, ERR_INVALID, "a facility has a name");

@@ -322,6 +322,7 @@ static void test_facility__what_cannot_be_is_refused_and_makes_nothing(void **st
     const char *trust = at(p, "ops/trust");
     const struct facility_options wrong[] = {
         {trust, "A.example", "n", "h:1", "h:2", NULL, 0},   {trust, "nodots", "n", "h:1", "h:2", NULL, 0},
+        {trust, "a.example.", "n", "h:1", "h:2", NULL, 0},  {trust, "a.-example", "n", "h:1", "h:2", NULL, 0},
         {trust, "a..example", "n", "h:1", "h:2", NULL, 0},  {trust, "a.example", "", "h:1", "h:2", NULL, 0},
         {trust, "a.example", "n", "h", "h:2", NULL, 0},     {trust, "a.example", "n", "h:1", "h:x", NULL, 0},
         {trust, "a.example", "n", "h\":1", "h:2", NULL, 0},
@@ -330,6 +331,7 @@ static void test_facility__what_cannot_be_is_refused_and_makes_nothing(void **st
         char name[16];
         snprintf(name, sizeof name, "w%zu", i);
         assert_err(ERR_INVALID, facility_init(at(p, name), &wrong[i], NOW, &id, &err));
+        assert_int_not_equal(access(at(p, name), F_OK), 0);
     }
     const struct facility_options none = {at(p, "ops/none"), "a.example", "n", "h:1", "h:2", NULL, 0};
     assert_err(ERR_NOT_FOUND, facility_init(at(p, "x"), &none, NOW, &id, &err));
