@@ -3,6 +3,7 @@
 #include <jansson.h>
 
 #include "client/import/fhir_time.h"
+#include "client/import/scan.h"
 #include "proto/chartmesh/v1/statement.pb-c.h"
 #include "proto/consent/tables.h"
 
@@ -464,6 +465,24 @@ static bool read_tree(struct reading *r, const json_t *root)
     return true;
 }
 
+/* The walk that will give the resource back from a document's content finds its members too: none is written with
+ * escapes. */
+static bool names_plain(struct bytes raw, struct err *err)
+{
+    struct scan scan;
+    struct scan_item item;
+    bool more = true;
+    if (!scan_object(raw, &scan, err)) {
+        return err_wrap(err, "resource");
+    }
+    while (more) {
+        if (!scan_next(&scan, &item, &more, err)) {
+            return err_wrap(err, "resource");
+        }
+    }
+    return true;
+}
+
 bool resource_read(struct bytes raw, const struct resource_rules *rules, struct arena *arena, struct resource *out,
                    struct err *err)
 {
@@ -476,8 +495,7 @@ bool resource_read(struct bytes raw, const struct resource_rules *rules, struct 
         return err_raise(err, ERR_INVALID, "resource: line %d, column %d: not JSON, or a member twice", where.line,
                          where.column);
     }
-    bool ok =
-        json_is_object(root) ? read_tree(&reading, root) : err_raise(err, ERR_INVALID, "resource: not an object");
+    bool ok = names_plain(raw, err) && read_tree(&reading, root);
     json_decref(root);
     if (ok) {
         *out = resource;
