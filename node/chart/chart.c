@@ -63,21 +63,24 @@ bool chart_each(struct chart *chart, enum store_family family, struct bytes pref
     return stop || store_iter_check(iter, err);
 }
 
-bool list_room(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size, struct err *err)
+static bool count_row(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err)
 {
-    if (count < *capacity) {
-        return true;
-    }
-    size_t wanted = MAX(*capacity * 2, 16);
-    void *memory;
-    if (!arena_array(arena, wanted, size, &memory, err)) {
+    (void)key;
+    (void)value;
+    (void)stop;
+    (void)err;
+    (*(uint64_t *)context)++;
+    return true;
+}
+
+bool chart_count(struct chart *chart, enum store_family family, struct bytes prefix, uint64_t *out,
+                 struct err *err)
+{
+    uint64_t count = 0;
+    if (!chart_each(chart, family, prefix, BYTES_NONE, count_row, &count, err)) {
         return false;
     }
-    if (count) {
-        memcpy(memory, *items, count * size);
-    }
-    *items = memory;
-    *capacity = wanted;
+    *out = count;
     return true;
 }
 
@@ -128,8 +131,8 @@ static bool trust_row(void *context, struct bytes key, struct bytes value, bool 
     struct trust_rows *rows = context;
     (void)key;
     (void)stop;
-    if (!list_room(rows->arena, (void **)&rows->envelopes, rows->count, &rows->capacity, sizeof *rows->envelopes,
-                   err)) {
+    if (!arena_grow(rows->arena, (void **)&rows->envelopes, rows->count, &rows->capacity, sizeof *rows->envelopes,
+                    err)) {
         return false;
     }
     return arena_copy(rows->arena, value, &rows->envelopes[rows->count++], err);
@@ -311,7 +314,7 @@ static bool authority_row(void *context, struct bytes key, struct bytes value, b
          strcmp(((const Chartmesh__V1__Authority *)(const void *)statement.message)->holder, list->holder) != 0)) {
         return true;
     }
-    if (!list_room(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
+    if (!arena_grow(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
         return false;
     }
     list->items[list->count++] = envelope;

@@ -219,7 +219,7 @@ static void test_chart__one_facilitys_dots_in_a_document_have_one_tag_and_count_
 
 static void test_chart__a_long_line_of_amendments_comes_in_order(void **state)
 {
-    enum { LONG = 300 };
+    enum { LONG = 120 };
     struct fixture *f = *state;
     struct hash last = put(f, 1, "0", NULL, 0);
     for (int i = 1; i < LONG; i++) {

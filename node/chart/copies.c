@@ -109,7 +109,7 @@ static bool disclosure_row(void *context, struct bytes key, struct bytes value, 
         list->highest = generation;
         list->count = 0;
     }
-    if (!list_room(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
+    if (!arena_grow(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
         return false;
     }
     list->items[list->count++] = (struct chart_disclosure){.id = id};
@@ -181,7 +181,7 @@ static bool purge_version(struct purge *p, const struct chart_version *v, struct
     store_delete(rows, FAMILY_RECORD, chart_row_view(&header));
     store_delete(rows, FAMILY_INDEX, chart_row_view(&index));
     if (!chart_each(p->chart, FAMILY_STREAM, chart_row_view(&disclosures), BYTES_NONE, delete_row, p->txn, err) ||
-        !list_room(p->arena, (void **)&p->purged, p->purged_count, &p->purged_capacity, sizeof *p->purged, err)) {
+        !arena_grow(p->arena, (void **)&p->purged, p->purged_count, &p->purged_capacity, sizeof *p->purged, err)) {
         return false;
     }
     p->purged[p->purged_count++] = v->id;
@@ -211,7 +211,7 @@ static bool keep_content(struct purge *p, const struct id *content, struct err *
     if (is_kept(p, content)) {
         return true;
     }
-    if (!list_room(p->arena, (void **)&p->keep, p->keep_count, &p->keep_capacity, sizeof *p->keep, err)) {
+    if (!arena_grow(p->arena, (void **)&p->keep, p->keep_count, &p->keep_capacity, sizeof *p->keep, err)) {
         return false;
     }
     p->keep[p->keep_count++] = *content;

@@ -36,7 +36,7 @@ static bool outbox_row(void *context, struct bytes key, struct bytes value, bool
         *stop = true;
         return true;
     }
-    if (!list_room(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
+    if (!arena_grow(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
         return false;
     }
     struct outbox_row *item = &list->items[list->count];
@@ -76,22 +76,11 @@ void chart_outbox_delete(struct log_txn *txn, const struct outbox_row *row)
     store_delete(log_txn_rows(txn), FAMILY_STREAM, row->row);
 }
 
-static bool count_row(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err)
-{
-    (void)key;
-    (void)value;
-    (void)stop;
-    (void)err;
-    (*(uint64_t *)context)++;
-    return true;
-}
-
 bool chart_outbox_count(struct chart *chart, const struct id *peer, Chartmesh__V1__Lane lane, uint64_t *out,
                         struct err *err)
 {
     struct chart_row prefix = outbox_prefix(peer, lane);
-    *out = 0;
-    return chart_each(chart, FAMILY_STREAM, chart_row_view(&prefix), BYTES_NONE, count_row, out, err);
+    return chart_count(chart, FAMILY_STREAM, chart_row_view(&prefix), out, err);
 }
 
 void chart_outbox_listen(struct chart *chart, void (*fn)(void *context), void *context)
@@ -164,7 +153,7 @@ static bool ledger_row(void *context, struct bytes key, struct bytes value, bool
 {
     struct ledger_list *list = context;
     (void)stop;
-    if (!list_room(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err) ||
+    if (!arena_grow(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err) ||
         !ledger_decode(key, value, &list->items[list->count], err)) {
         return false;
     }
@@ -248,7 +237,7 @@ static bool case_row(void *context, struct bytes key, struct bytes value, bool *
         *stop = true;
         return true;
     }
-    if (!list_room(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err) ||
+    if (!arena_grow(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err) ||
         !case_decode(key, value, &list->items[list->count], err)) {
         return false;
     }

@@ -18,7 +18,7 @@ static bool policy_row(void *context, struct bytes key, struct bytes value, bool
     if (key.len != 1 + ID_LEN + HASH_LEN || !hash_from(BYTES(key.data + 1 + ID_LEN, HASH_LEN), &id)) {
         return err_raise(err, ERR_CORRUPT, "chart: a policy key of %zu bytes", key.len);
     }
-    if (!list_room(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
+    if (!arena_grow(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
         return false;
     }
     struct chart_policy *item = &list->items[list->count];

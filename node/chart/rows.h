@@ -79,9 +79,9 @@ NODISCARD bool chart_each(struct chart *chart, enum store_family family, struct 
 NODISCARD bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family family,
                               const struct chart_row *row, Chartmesh__V1__Dot *out, struct err *err);
 
-/* A growing list in an arena. */
-NODISCARD bool list_room(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size,
-                         struct err *err);
+/* chart_count counts the rows with a prefix. */
+NODISCARD bool chart_count(struct chart *chart, enum store_family family, struct bytes prefix, uint64_t *out,
+                           struct err *err);
 
 NODISCARD bool feed_row_put(struct log_txn *txn, const struct feed_row *row, struct err *err);
 NODISCARD bool subject_row_put(struct chart *chart, struct log_txn *txn, const struct subject *subject,

@@ -94,7 +94,7 @@ static bool list_subject(void *context, struct bytes key, struct bytes value, bo
         *stop = true;
         return true;
     }
-    if (!list_room(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err) ||
+    if (!arena_grow(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err) ||
         !seal_open(keys_facility(list->chart->keys, FACILITY_KEY_INDEX), key, value, &arena, &plain, err) ||
         !subject_decode(list->chart, plain, &list->items[list->count], err)) {
         return false;
@@ -215,8 +215,8 @@ static bool lookup_row(void *context, struct bytes key, struct bytes value, bool
         return err_raise(err, ERR_CORRUPT, "chart: an identifier row of %zu bytes", key.len);
     }
     if (!chart_subject_by_p(lookup->chart, &p, &found, err) ||
-        !list_room(lookup->arena, (void **)&lookup->items, lookup->count, &lookup->capacity, sizeof *lookup->items,
-                   err)) {
+        !arena_grow(lookup->arena, (void **)&lookup->items, lookup->count, &lookup->capacity,
+                    sizeof *lookup->items, err)) {
         return false;
     }
     lookup->items[lookup->count++] = found.subject;
@@ -283,16 +283,6 @@ bool chart_import_set(struct chart *chart, struct log_txn *txn, const char *syst
 
 /* ---- Counts ------------------------------------------------------------------------------------------------------ */
 
-static bool count_row(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err)
-{
-    (void)key;
-    (void)value;
-    (void)stop;
-    (void)err;
-    (*(uint64_t *)context)++;
-    return true;
-}
-
 struct record_counts {
     uint64_t documents, versions;
     uint8_t last[2 * ID_LEN];
@@ -319,13 +309,14 @@ bool chart_counts(struct chart *chart, uint64_t *subjects, uint64_t *documents, 
     struct record_counts counts = {0};
     struct chart_case *cases;
     size_t open = 0;
-    *subjects = 0;
-    if (!chart_each(chart, FAMILY_INDEX, LETTER("s"), BYTES_NONE, count_row, subjects, err) ||
-        !chart_each(chart, FAMILY_INDEX, LETTER("i"), BYTES_NONE, count_row, subjects, err) ||
+    uint64_t incoming;
+    if (!chart_count(chart, FAMILY_INDEX, LETTER("s"), subjects, err) ||
+        !chart_count(chart, FAMILY_INDEX, LETTER("i"), &incoming, err) ||
         !chart_each(chart, FAMILY_RECORD, BYTES_NONE, BYTES_NONE, count_record, &counts, err) ||
         !chart_cases(chart, NULL, false, NULL, 100000, &arena, &cases, &open, err)) {
         return err_wrap(err, "counts");
     }
+    *subjects += incoming;
     *documents = counts.documents;
     *versions = counts.versions;
     *open_cases = open;

@@ -68,7 +68,7 @@ static bool version_row(void *context, struct bytes key, struct bytes value, boo
     if (list->count == DOCUMENT_VERSIONS_MAX) {
         return err_raise(err, ERR_TOO_MUCH, "document: over %d versions", DOCUMENT_VERSIONS_MAX);
     }
-    if (!list_room(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
+    if (!arena_grow(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
         return false;
     }
     struct chart_version *item = &list->items[list->count];
@@ -236,7 +236,7 @@ bool chart_documents(struct chart *chart, const struct subject *subject, const s
             break;
         }
         if (has_version) {
-            if (!list_room(arena, (void **)&items, found, &capacity, sizeof *items, err)) {
+            if (!arena_grow(arena, (void **)&items, found, &capacity, sizeof *items, err)) {
                 return false;
             }
             items[found++] = document;
@@ -389,7 +389,7 @@ static bool add_facility(struct arena *arena, struct id **items, size_t *count, 
             return true;
         }
     }
-    if (!list_room(arena, (void **)items, *count, capacity, sizeof **items, err)) {
+    if (!arena_grow(arena, (void **)items, *count, capacity, sizeof **items, err)) {
         return false;
     }
     (*items)[(*count)++] = id;

@@ -250,15 +250,8 @@ bool decision_message(struct gate *gate, const struct consent_state *state,
             return false;
         }
         for (size_t j = 0; j < basis_len; j++) {
-            if (n == capacity) {
-                capacity = MAX(16, capacity * 2);
-                if (!arena_array(arena, capacity, sizeof *all, &memory, err)) {
-                    return false;
-                }
-                if (n) {
-                    memcpy(memory, all, n * sizeof *all);
-                }
-                all = memory;
+            if (!arena_grow(arena, (void **)&all, n, &capacity, sizeof *all, err)) {
+                return false;
             }
             all[n++] = basis[j];
         }

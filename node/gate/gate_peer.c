@@ -195,17 +195,8 @@ struct envelopes {
 
 static bool envelopes_add(struct arena *arena, struct envelopes *list, struct bytes envelope, struct err *err)
 {
-    void *memory;
-    if (list->count == list->capacity) {
-        size_t capacity = MAX(8, list->capacity * 2);
-        if (!arena_array(arena, capacity, sizeof *list->items, &memory, err)) {
-            return false;
-        }
-        if (list->count) {
-            memcpy(memory, list->items, list->count * sizeof *list->items);
-        }
-        list->items = memory;
-        list->capacity = capacity;
+    if (!arena_grow(arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
+        return false;
     }
     list->items[list->count++] = envelope;
     return true;

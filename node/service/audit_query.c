@@ -42,24 +42,6 @@ struct answering {
     size_t wanted_len, wanted_capacity, statements_len, statements_capacity, ids_capacity;
 };
 
-static bool grow(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size, struct err *err)
-{
-    void *memory;
-    if (count < *capacity) {
-        return true;
-    }
-    size_t wanted = MAX(64, *capacity * 2);
-    if (!arena_array(arena, wanted, size, &memory, err)) {
-        return false;
-    }
-    if (count) {
-        memcpy(memory, *items, count * size);
-    }
-    *items = memory;
-    *capacity = wanted;
-    return true;
-}
-
 /* ---- The question ------------------------------------------------------------------------------------------------ */
 
 static bool scope_refused(struct err *err, const char *what)
@@ -225,7 +207,7 @@ static bool stand(struct answering *a, struct err *err)
 
 static bool want_entry(struct answering *a, uint64_t index, struct err *err)
 {
-    if (!grow(a->arena, (void **)&a->indexes, a->indexes_len, &a->indexes_capacity, sizeof *a->indexes, err)) {
+    if (!arena_grow(a->arena, (void **)&a->indexes, a->indexes_len, &a->indexes_capacity, sizeof *a->indexes, err)) {
         return false;
     }
     a->indexes[a->indexes_len++] = index;
@@ -240,7 +222,7 @@ static bool want_enrolment(struct answering *a, uint64_t index, struct err *err)
             return true;
         }
     }
-    if (!grow(a->arena, (void **)&a->enrolments, a->enrolments_len, &a->enrolments_capacity, sizeof *a->enrolments,
+    if (!arena_grow(a->arena, (void **)&a->enrolments, a->enrolments_len, &a->enrolments_capacity, sizeof *a->enrolments,
               err)) {
         return false;
     }
@@ -256,8 +238,8 @@ static bool keep_statement(struct answering *a, const struct hash *id, struct by
         }
     }
     size_t before = a->statements_len;
-    if (!grow(a->arena, (void **)&a->statements, before, &a->statements_capacity, sizeof *a->statements, err) ||
-        !grow(a->arena, (void **)&a->statement_ids, before, &a->ids_capacity, sizeof *a->statement_ids, err)) {
+    if (!arena_grow(a->arena, (void **)&a->statements, before, &a->statements_capacity, sizeof *a->statements, err) ||
+        !arena_grow(a->arena, (void **)&a->statement_ids, before, &a->ids_capacity, sizeof *a->statement_ids, err)) {
         return false;
     }
     a->statements[before] = envelope;
@@ -298,7 +280,7 @@ static bool already_wanted(struct answering *a, const struct hash *id, bool *out
         }
     }
     *out = false;
-    if (!grow(a->arena, (void **)&a->wanted, a->wanted_len, &a->wanted_capacity, sizeof *a->wanted, err)) {
+    if (!arena_grow(a->arena, (void **)&a->wanted, a->wanted_len, &a->wanted_capacity, sizeof *a->wanted, err)) {
         return false;
     }
     a->wanted[a->wanted_len++] = *id;

@@ -87,6 +87,24 @@ bool arena_array(struct arena *arena, size_t count, size_t size, void **out, str
     return arena_alloc(arena, total, out, err);
 }
 
+bool arena_grow(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size, struct err *err)
+{
+    if (count < *capacity) {
+        return true;
+    }
+    size_t wanted = MAX(*capacity * 2, 16);
+    void *memory;
+    if (!arena_array(arena, wanted, size, &memory, err)) {
+        return false;
+    }
+    if (count) {
+        memcpy(memory, *items, count * size);
+    }
+    *items = memory;
+    *capacity = wanted;
+    return true;
+}
+
 bool arena_copy(struct arena *arena, struct bytes view, struct bytes *out, struct err *err)
 {
     char *copy;

@@ -29,6 +29,11 @@ NODISCARD bool arena_alloc(struct arena *arena, size_t size, void **out, struct 
 /* arena_array is arena_alloc for `count` elements, with the multiplication checked. */
 NODISCARD bool arena_array(struct arena *arena, size_t count, size_t size, void **out, struct err *err);
 
+/* arena_grow makes room for one more than `count` in a list of `*capacity` places of `size` bytes: full, it moves
+ * to one twice as long. *items and *capacity are zero at first. */
+NODISCARD bool arena_grow(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size,
+                          struct err *err);
+
 /* arena_copy sets *out to a copy of `view`, with a NUL behind it that does not count. */
 NODISCARD bool arena_copy(struct arena *arena, struct bytes view, struct bytes *out, struct err *err);
 

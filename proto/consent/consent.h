@@ -31,8 +31,13 @@
 #include "proto/base/bytes.h"
 #include "proto/base/err.h"
 #include "proto/chartmesh/v1/statement.pb-c.h"
+#include "proto/statement/policy_form.h"
 
-enum { CONSENT_RULES_MAX = 256, CONSENT_DEPTH_MAX = 4, CONSENT_BREAK_GLASS_MS = 60 * 60 * 1000 };
+enum {
+    CONSENT_RULES_MAX = POLICY_RULES_MAX,
+    CONSENT_DEPTH_MAX = POLICY_DEPTH_MAX,
+    CONSENT_BREAK_GLASS_MS = 60 * 60 * 1000,
+};
 
 /* The messages' own numbers, in fewer words. */
 enum consent_effect { CONSENT_NONE = 0, CONSENT_PERMIT = 1, CONSENT_DENY = 2 };

@@ -1,29 +1,29 @@
 #include <stdlib.h>
 
 #include "proto/consent/consent.h"
+#include "proto/statement/version.h"
 
 static bool is_law(const struct consent_policy *policy)
 {
     return policy->message->assertor->who == CHARTMESH__V1__WHO__WHO_LAW;
 }
 
-/* formats 3: v's context holds u's tag with a counter at least u's. */
-static bool supersedes(const struct consent_policy *v, const struct consent_policy *u)
+static struct version_node node_of(const struct consent_policy *policy)
 {
-    const Chartmesh__V1__Dot *dot = u->message->dot;
-    for (size_t i = 0; i < v->message->n_context; i++) {
-        const Chartmesh__V1__Dot *seen = v->message->context[i];
-        if (seen->tag == dot->tag && seen->counter >= dot->counter) {
-            return true;
-        }
-    }
-    return false;
+    const Chartmesh__V1__Policy *message = policy->message;
+    return (struct version_node){.id = policy->id,
+                                 .tag = message->dot->tag,
+                                 .counter = message->dot->counter,
+                                 .context = (const Chartmesh__V1__Dot *const *)message->context,
+                                 .context_len = message->n_context};
 }
 
 static bool is_head(const struct consent_policy *policy, const struct consent_policy *policies, size_t len)
 {
+    const struct version_node node = node_of(policy);
     for (size_t i = 0; i < len; i++) {
-        if (is_law(&policies[i]) == is_law(policy) && supersedes(&policies[i], policy)) {
+        const struct version_node other = node_of(&policies[i]);
+        if (is_law(&policies[i]) == is_law(policy) && version_supersedes(&other, &node)) {
             return false;
         }
     }

@@ -3,75 +3,15 @@
 #define PERMIT CHARTMESH__V1__EFFECT__EFFECT_PERMIT
 #define DENY CHARTMESH__V1__EFFECT__EFFECT_DENY
 
-struct place {
-    unsigned depth;
-    bool one_facility;       /* its own or an ancestor's facilities are exactly one */
-};
-
-static bool effect_check(const Chartmesh__V1__Rule *rule, struct err *err)
-{
-    if (rule->effect != PERMIT && rule->effect != DENY) {
-        return err_raise(err, ERR_INVALID, "rule %u: no effect", rule->id);
-    }
-    if (rule->effect == DENY && (rule->confidentiality_max != 0 || rule->n_without_sensitivity != 0)) {
-        return err_raise(err, ERR_INVALID, "rule %u: a DENY has no confidentiality_max and no without_sensitivity",
-                         rule->id);
-    }
-    if (rule->effect == PERMIT && rule->confidentiality_min != 0) {
-        return err_raise(err, ERR_INVALID, "rule %u: a PERMIT has no confidentiality_min", rule->id);
-    }
-    return true;
-}
-
-/* Finds the place of a rule among those before it. */
-static bool place_check(Chartmesh__V1__Rule *const *rules, size_t at, struct place *places, struct err *err)
-{
-    const Chartmesh__V1__Rule *rule = rules[at];
-    struct place above = {0};
-
-    if (rule->id == 0 || (at > 0 && rule->id <= rules[at - 1]->id)) {
-        return err_raise(err, ERR_INVALID, "rule %u: ids ascend from 1", rule->id);
-    }
-    if (rule->parent != 0) {
-        size_t parent = 0;
-        while (parent < at && rules[parent]->id != rule->parent) {
-            parent++;
-        }
-        if (parent == at) {
-            return err_raise(err, ERR_INVALID, "rule %u: parent %u is missing or not smaller", rule->id,
-                             rule->parent);
-        }
-        above = places[parent];
-    }
-    places[at] = (struct place){
-        .depth = above.depth + 1,
-        .one_facility = above.one_facility || rule->n_facilities == 1,
-    };
-    return places[at].depth <= CONSENT_DEPTH_MAX ||
-           err_raise(err, ERR_INVALID, "rule %u: more than %d deep", rule->id, CONSENT_DEPTH_MAX);
-}
-
+/* A message may come from anywhere: that an effect is one, canonical form says of what was signed only. */
 static bool rules_check(Chartmesh__V1__Rule *const *rules, size_t len, bool terms, struct err *err)
 {
-    struct place places[CONSENT_RULES_MAX];
-
-    if (len > CONSENT_RULES_MAX) {
-        return err_raise(err, ERR_INVALID, "%zu rules, at most %d", len, CONSENT_RULES_MAX);
-    }
     for (size_t i = 0; i < len; i++) {
-        if (!place_check(rules, i, places, err) || !effect_check(rules[i], err)) {
-            return false;
-        }
-        if (!terms && rules[i]->deny_only) {
-            return err_raise(err, ERR_INVALID, "rule %u: deny_only is for terms", rules[i]->id);
-        }
-        if (!terms && rules[i]->n_users != 0 && !places[i].one_facility) {
-            return err_raise(err, ERR_INVALID,
-                             "rule %u: users need exactly one facility in its own or an ancestor's facilities",
-                             rules[i]->id);
+        if (rules[i]->effect != PERMIT && rules[i]->effect != DENY) {
+            return err_raise(err, ERR_INVALID, "rule %u: no effect", rules[i]->id);
         }
     }
-    return true;
+    return policy_form_rules(rules, len, terms, err);
 }
 
 static bool base_check(Chartmesh__V1__Effect base, struct err *err)
