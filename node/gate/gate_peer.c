@@ -424,8 +424,8 @@ bool gate_chunk(struct gate *gate, const struct id *recipient, const struct hash
         return err_raise(err, ERR_NOT_FOUND, "chunk: its version is not here");
     }
     const struct chart_version *v = &loaded.versions[loaded.at];
-    if (v->retracted) {
-        return err_raise(err, ERR_DENIED, "chunk: what was entered in error goes to nobody");
+    if (v->message->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR) {
+        return err_raise(err, ERR_DENIED, "chunk: a retraction carries no content");
     }
     if (!id_equal(&subject.facility, chart_facility(gate->chart))) {
         if (!v->pending || !id_equal(&subject.facility, recipient)) {
