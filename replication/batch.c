@@ -82,7 +82,8 @@ static bool envelopes_of(const struct bytes *list, size_t count, struct arena *a
     return true;
 }
 
-static bool item_build(const struct batch_part *part, struct arena *arena, Chartmesh__V1__Item *out, struct err *err)
+static bool item_build(const struct batch_part *part, struct arena *arena, Chartmesh__V1__Item *out,
+                       struct err *err)
 {
     chartmesh__v1__item__init(out);
     if (part->withdrawn) {
@@ -169,8 +170,7 @@ bool batch_build(const struct batch_parts *parts, uint64_t hlc, const struct sig
         !envelopes_of(parts->disclosures, parts->disclosures_count, arena, &batch.disclosures,
                       &batch.n_disclosures, err) ||
         !envelopes_of(parts->support, parts->support_count, arena, &batch.support, &batch.n_support, err) ||
-        !head_build(parts, &end, hlc, key, arena, &batch.head, err) ||
-        !frame_pack(&message, arena, frame, err)) {
+        !head_build(parts, &end, hlc, key, arena, &batch.head, err) || !frame_pack(&message, arena, frame, err)) {
         return err_wrap(err, "batch");
     }
     if (after) {
@@ -284,7 +284,8 @@ static bool chunk0_check(const struct batch_item *item, struct arena *arena, str
         return err->code == ERR_TOO_MUCH ? false : rule_broken(err, "CONTENT", "chunk 0 does not decode");
     }
     struct hash root = content_root_of(&item->content.salt, plain);
-    return hash_equal(&root, &item->content.root) || rule_broken(err, "CONTENT", "chunk 0 is not what was committed");
+    return hash_equal(&root, &item->content.root) ||
+           rule_broken(err, "CONTENT", "chunk 0 is not what was committed");
 }
 
 /* Versions that repeat their parent's content may come without it; small content comes whole, large is pulled. */
@@ -309,7 +310,8 @@ static bool content_check(const Chartmesh__V1__Content *content, const Chartmesh
     }
     bool small = version->length > 0 && version->length <= CHUNK_LEN;
     if (small ? item->chunk0.len == 0 && !repeats : item->chunk0.len != 0) {
-        return rule_broken(err, "CONTENT", "chunk 0 comes with content of 1 to %d bytes, and only then", CHUNK_LEN);
+        return rule_broken(err, "CONTENT", "chunk 0 comes with content of 1 to %d bytes, and only then",
+                           CHUNK_LEN);
     }
     return chunk0_check(item, arena, err);
 }
@@ -330,7 +332,8 @@ static bool version_check(const Chartmesh__V1__Item *message, const struct strea
         !bytes_equal(bytes_pb(version->subject->patient), bytes_pb(disclosure->subject->patient))) {
         return rule_broken(err, "SUBJECT", "item %ju of another subject than its disclosure", (uintmax_t)item->n);
     }
-    bool covered = !contribution && listed(disclosure->versions, disclosure->n_versions, BYTES_OF(item->statement.id));
+    bool covered =
+        !contribution && listed(disclosure->versions, disclosure->n_versions, BYTES_OF(item->statement.id));
     for (size_t i = 0; contribution && i < version->n_parents; i++) {
         covered |= listed(disclosure->versions, disclosure->n_versions, bytes_pb(version->parents[i]));
     }
@@ -412,9 +415,9 @@ static bool item_check(const Chartmesh__V1__Item *message, const struct stream *
         return false;
     }
     if (!statement_parse(envelope, arena, &item->statement, err) || item->statement.kind != kind) {
-        return err->code == ERR_TOO_MUCH ? false
-                                         : rule_broken(err, "STATEMENT", "item %ju: not a %s", (uintmax_t)item->n,
-                                                       statement_name(kind));
+        return err->code == ERR_TOO_MUCH
+                   ? false
+                   : rule_broken(err, "STATEMENT", "item %ju: not a %s", (uintmax_t)item->n, statement_name(kind));
     }
     if (!carries_version(item->kind) && (message->disclosure.len || message->content)) {
         return rule_broken(err, "ITEM_KIND", "item %ju: disclosure or content on the control lane",
@@ -434,7 +437,8 @@ static bool lists_open(const Chartmesh__V1__Batch *message, const struct stream 
 {
     void *disclosures, *support;
     if (message->n_disclosures > BATCH_ITEMS_MAX || message->n_support > BATCH_ITEMS_MAX) {
-        return rule_broken(err, "COUNT", "batch with over %d disclosures or supporting statements", BATCH_ITEMS_MAX);
+        return rule_broken(err, "COUNT", "batch with over %d disclosures or supporting statements",
+                           BATCH_ITEMS_MAX);
     }
     if (!arena_array(arena, message->n_disclosures, sizeof(struct statement), &disclosures, err) ||
         !arena_array(arena, message->n_support, sizeof(struct bytes), &support, err)) {

@@ -35,8 +35,8 @@ enum statement_kind item_statement(uint32_t kind);
 
 /* ---- Putting one together -------------------------------------------------------------------------------- */
 
-/* One item to send. `digest` is what its number binds for ever: item_digest for a new one, the stored one when it is
- * sent again or as withdrawn. Views are borrowed. */
+/* One item to send. `digest` is what its number binds for ever: item_digest for a new one, the stored one when it
+ * is sent again or as withdrawn. Views are borrowed. */
 struct batch_part {
     enum item_kind kind;
     struct bytes statement;              /* the envelope; unused when withdrawn */
@@ -56,16 +56,16 @@ struct batch_parts {
     const struct stream *stream;
     struct place before;
     const struct batch_part *items;
-    size_t count;                        /* 1…256 */
-    const struct bytes *disclosures;     /* envelopes of all that the items name */
+    size_t count; /* 1…256 */
+    const struct bytes *disclosures; /* envelopes of all that the items name */
     size_t disclosures_count;
-    const struct bytes *support;         /* keys, memberships; unnumbered */
+    const struct bytes *support; /* keys, memberships; unnumbered */
     size_t support_count;
-    struct bytes checkpoint;             /* note; empty: none */
+    struct bytes checkpoint; /* note; empty: none */
 };
 
-/* batch_build signs a head over the items and sets *frame, in `arena`. *after (may be NULL) is the place behind the
- * last item. ERR_TOO_MUCH: over FRAME_MAX, take fewer items. */
+/* batch_build signs a head over the items and sets *frame, in `arena`. *after (may be NULL) is the place behind
+ * the last item. ERR_TOO_MUCH: over FRAME_MAX, take fewer items. */
 NODISCARD bool batch_build(const struct batch_parts *parts, uint64_t hlc, const struct signing_key *key,
                            struct arena *arena, struct bytes *frame, struct place *after, struct err *err);
 
@@ -74,36 +74,37 @@ NODISCARD bool batch_build(const struct batch_parts *parts, uint64_t hlc, const 
 /* One item that passed. Views and messages live in the arena given to batch_check. */
 struct batch_item {
     uint64_t n;
-    enum item_kind kind;                /* 0 when withdrawn */
+    enum item_kind kind; /* 0 when withdrawn */
     bool withdrawn;
     struct hash digest;
-    struct statement statement;          /* parsed; signatures of VERSION, CONTRIBUTION and trust kinds still open */
-    const struct statement *disclosure;  /* VERSION, CONTRIBUTION: verified */
+    struct statement statement; /* parsed; signatures of VERSION, CONTRIBUTION and trust kinds still open */
+    const struct statement *disclosure; /* VERSION, CONTRIBUTION: verified */
     bool has_content;
-    struct content_meta content;         /* commitment checked */
-    struct bytes chunk0;                 /* coded, decoded once and checked against the root; empty: pull it */
+    struct content_meta content; /* commitment checked */
+    struct bytes chunk0; /* coded, decoded once and checked against the root; empty: pull it */
 };
 
 struct batch {
     struct stream stream;
     struct place before, after;
     struct statement head;
-    struct bytes checkpoint;             /* note of the sender's log; empty: none */
+    struct bytes checkpoint; /* note of the sender's log; empty: none */
     const struct bytes *support;
     size_t support_count;
     const struct statement *disclosures;
     size_t disclosures_count;
-    const struct batch_item *items;      /* those behind the place given: what was seen before is left out */
+    const struct batch_item *items; /* those behind the place given: what was seen before is left out */
     size_t count;
 };
 
 /* batch_head verifies the head alone: signed by the sender's statement key, for this stream, 1…256 items. */
-NODISCARD bool batch_head(const Chartmesh__V1__Batch *message, const struct stream *stream, const struct trust *trust,
-                          struct arena *arena, struct statement *out, struct err *err);
+NODISCARD bool batch_head(const Chartmesh__V1__Batch *message, const struct stream *stream,
+                          const struct trust *trust, struct arena *arena, struct statement *out, struct err *err);
 
-/* batch_check checks the rest against `at`, the place up to which the receiver has everything: the batch begins at or
- * before at.n + 1, ends behind it, and its chain passes through at.chain. ERR_INVALID; err.field names the rule that was
- * broken (GAP, CHAIN, COUNT, ITEM_KIND, STATEMENT, DISCLOSURE, SUBJECT, RECIPIENT, CONTENT, WITHDRAWN). */
+/* batch_check checks the rest against `at`, the place up to which the receiver has everything: the batch begins at
+ * or before at.n + 1, ends behind it, and its chain passes through at.chain. ERR_INVALID; err.field names the rule
+ * that was broken (GAP, CHAIN, COUNT, ITEM_KIND, STATEMENT, DISCLOSURE, SUBJECT, RECIPIENT, CONTENT, WITHDRAWN).
+ */
 NODISCARD bool batch_check(const Chartmesh__V1__Batch *message, const struct statement *head,
                            const struct stream *stream, const struct place *at, const struct trust *trust,
                            struct arena *arena, struct batch *out, struct err *err);

@@ -55,7 +55,8 @@ static void write_version(struct fixture *x, size_t i)
     x->envelopes[i] = federation_sign_version(x->f, &x->versions[i], &x->arena);
     x->contents[i] = federation_content(&x->versions[i]);
     x->ids[i] = parsed(x, x->envelopes[i]).id;
-    x->items[i] = (struct batch_part){.kind = ITEM_VERSION, .statement = x->envelopes[i],
+    x->items[i] = (struct batch_part){.kind = ITEM_VERSION,
+                                      .statement = x->envelopes[i],
                                       .content = &x->contents[i],
                                       .chunk0 = coded(x, x->versions[i].content)};
 }
@@ -74,19 +75,22 @@ static int set_up(void **state)
     struct fixture *x = test_calloc(1, sizeof *x);
     arena_init(&x->arena, 64 << 20);
     x->f = federation_new(3);
-    x->stream = (struct stream){.network = x->f->network, .sender = x->f->members[0].id,
-                                .receiver = x->f->members[1].id, .incarnation = 7, .receiver_incarnation = 9,
+    x->stream = (struct stream){.network = x->f->network,
+                                .sender = x->f->members[0].id,
+                                .receiver = x->f->members[1].id,
+                                .incarnation = 7,
+                                .receiver_incarnation = 9,
                                 .lane = CHARTMESH__V1__LANE__LANE_BULK};
     for (size_t i = 0; i < 2; i++) {
-        x->versions[i] = (struct federation_version){.patient = 1, .document = (uint8_t)i, .counter = 1,
-                                                     .content = BYTES_LIT("blood pressure 120/80")};
+        x->versions[i] = (struct federation_version){
+            .patient = 1, .document = (uint8_t)i, .counter = 1, .content = BYTES_LIT("blood pressure 120/80")};
         write_version(x, i);
     }
     static struct hash sorted[2];
     memcpy(sorted, x->ids, sizeof sorted);
     sort_ids(sorted);
-    x->terms = (struct federation_disclosure){.by = 0, .to = 1, .patient = 1, .versions = sorted, .count = 2,
-                                              .incarnation = 7, .generation = 2};
+    x->terms = (struct federation_disclosure){
+        .by = 0, .to = 1, .patient = 1, .versions = sorted, .count = 2, .incarnation = 7, .generation = 2};
     disclose(x);
     x->parts.stream = &x->stream;
     x->parts.before = stream_begin(&x->stream);
@@ -110,14 +114,15 @@ static Chartmesh__V1__Batch *built(struct fixture *x)
     struct err err;
     struct bytes frame;
     Chartmesh__V1__Frame *message = NULL;
-    assert_ok(batch_build(&x->parts, FEDERATION_HLC + 1, x->f->members[0].statement, &x->arena, &frame, NULL, &err));
+    assert_ok(
+        batch_build(&x->parts, FEDERATION_HLC + 1, x->f->members[0].statement, &x->arena, &frame, NULL, &err));
     assert_ok(frame_unpack(frame, &x->arena, &message, &err));
     assert_int_equal(message->f_case, CHARTMESH__V1__FRAME__F_BATCH);
     return message->batch;
 }
 
-static bool check(struct fixture *x, const Chartmesh__V1__Batch *message, const struct place *at, struct batch *out,
-                  struct err *err)
+static bool check(struct fixture *x, const Chartmesh__V1__Batch *message, const struct place *at,
+                  struct batch *out, struct err *err)
 {
     struct statement head;
     return batch_head(message, &x->stream, x->f->trust, &x->arena, &head, err) &&
@@ -254,7 +259,8 @@ static void test_I23_a_withdrawn_item_keeps_its_number_and_digest(void **state)
     struct bytes frame;
     assert_ok(batch_build(&x->parts, FEDERATION_HLC, x->f->members[0].statement, &x->arena, &frame, &whole, &err));
     x->items[0] = (struct batch_part){.digest = x->items[0].digest, .withdrawn = true};
-    assert_ok(batch_build(&x->parts, FEDERATION_HLC, x->f->members[0].statement, &x->arena, &frame, &withdrawn, &err));
+    assert_ok(
+        batch_build(&x->parts, FEDERATION_HLC, x->f->members[0].statement, &x->arena, &frame, &withdrawn, &err));
     assert_true(hash_equal(&whole.chain, &withdrawn.chain));
     assert_ok(check(x, built(x), &begin, &batch, &err));
     assert_true(batch.items[0].withdrawn);
@@ -307,8 +313,8 @@ static void test_batch__a_kind_goes_on_its_own_lane_only(void **state)
     x->parts.before = stream_begin(&x->stream);
     struct statement notice = parsed(x, federation_sign_notice(x->f, 0, 1, 4, &x->arena));
     struct item_facts facts = item_facts_of(ITEM_NOTICE, &notice, NULL);
-    x->items[0] = (struct batch_part){.kind = ITEM_NOTICE, .statement = notice.envelope,
-                                      .digest = item_digest(&facts)};
+    x->items[0] =
+        (struct batch_part){.kind = ITEM_NOTICE, .statement = notice.envelope, .digest = item_digest(&facts)};
     refused("ITEM_KIND", x, built(x));
     Chartmesh__V1__Batch *message = built(x);
     message->items[0]->kind = 12;
@@ -342,14 +348,19 @@ static void test_batch__count_is_the_number_of_items(void **state)
 /* Facility 0 amends what facility 1 disclosed to it, and sends the amendment home. */
 static void contribution(struct fixture *x, bool related)
 {
-    struct federation_version parent = {.origin = 1, .by = 1, .patient = 3, .document = 5, .counter = 1,
-                                        .content = BYTES_LIT("allergy: none")};
+    struct federation_version parent = {
+        .origin = 1, .by = 1, .patient = 3, .document = 5, .counter = 1, .content = BYTES_LIT("allergy: none")};
     static struct hash disclosed;
     disclosed = parsed(x, federation_sign_version(x->f, &parent, &x->arena)).id;
-    x->terms = (struct federation_disclosure){.by = 1, .to = 0, .patient = 3, .versions = &disclosed, .count = 1,
-                                              .incarnation = 9, .generation = 4};
-    x->versions[0] = (struct federation_version){.origin = 1, .by = 0, .patient = 3, .document = 5, .counter = 1,
-                                                 .parent = disclosed, .content = BYTES_LIT("allergy: nuts")};
+    x->terms = (struct federation_disclosure){
+        .by = 1, .to = 0, .patient = 3, .versions = &disclosed, .count = 1, .incarnation = 9, .generation = 4};
+    x->versions[0] = (struct federation_version){.origin = 1,
+                                                 .by = 0,
+                                                 .patient = 3,
+                                                 .document = 5,
+                                                 .counter = 1,
+                                                 .parent = disclosed,
+                                                 .content = BYTES_LIT("allergy: nuts")};
     if (!related) {
         x->versions[0].parent.bytes[0] ^= 1;
     }
@@ -385,8 +396,8 @@ static void test_batch__control_items_are_between_the_two_facilities_only(void *
         struct statement order = parsed(x, federation_sign_order(x->f, 0, to, 1, 5, &x->arena));
         struct item_facts facts = item_facts_of(ITEM_PURGE_ORDER, &order, NULL);
         assert_int_equal(facts.generation, 5);
-        x->items[0] = (struct batch_part){.kind = ITEM_PURGE_ORDER, .statement = order.envelope,
-                                          .digest = item_digest(&facts)};
+        x->items[0] = (struct batch_part){
+            .kind = ITEM_PURGE_ORDER, .statement = order.envelope, .digest = item_digest(&facts)};
         struct place begin = stream_begin(&x->stream);
         if (to == 1) {
             assert_ok(check(x, built(x), &begin, &batch, &err));
@@ -405,8 +416,8 @@ static void test_batch__an_order_signed_by_another_facility_is_refused(void **st
     x->parts.count = 1;
     struct statement order = parsed(x, federation_sign_order(x->f, 2, 1, 1, 5, &x->arena));
     struct item_facts facts = item_facts_of(ITEM_PURGE_ORDER, &order, NULL);
-    x->items[0] = (struct batch_part){.kind = ITEM_PURGE_ORDER, .statement = order.envelope,
-                                      .digest = item_digest(&facts)};
+    x->items[0] =
+        (struct batch_part){.kind = ITEM_PURGE_ORDER, .statement = order.envelope, .digest = item_digest(&facts)};
     refused("RECIPIENT", x, built(x));
 }
 

@@ -29,7 +29,8 @@ bool frame_pack(const Chartmesh__V1__Frame *frame, struct arena *arena, struct b
     return message_pack(&frame->base, arena, out, err);
 }
 
-bool envelope_bytes(const Chartmesh__V1__Envelope *envelope, struct arena *arena, struct bytes *out, struct err *err)
+bool envelope_bytes(const Chartmesh__V1__Envelope *envelope, struct arena *arena, struct bytes *out,
+                    struct err *err)
 {
     return message_pack(&envelope->base, arena, out, err);
 }

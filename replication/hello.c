@@ -19,14 +19,14 @@ bool hello_send(struct step *step, struct link *link, struct err *err)
     credit.bytes = LANE_CREDIT_BYTES;
     hello.credit = &credit;
     if (!envelope_of(lane->config.epoch, step->arena, &hello.epoch, err) ||
-        (lane->in.their_head_len && !envelope_of(BYTES(lane->in.their_head, lane->in.their_head_len), step->arena,
-                                                 &hello.your_head, err)) ||
-        (lane->out.their_ack_len && !envelope_of(BYTES(lane->out.their_ack, lane->out.their_ack_len), step->arena,
-                                                 &hello.your_ack, err))) {
+        (lane->in.their_head_len &&
+         !envelope_of(BYTES(lane->in.their_head, lane->in.their_head_len), step->arena, &hello.your_head, err)) ||
+        (lane->out.their_ack_len &&
+         !envelope_of(BYTES(lane->out.their_ack, lane->out.their_ack_len), step->arena, &hello.your_ack, err))) {
         return err_wrap(err, "hello");
     }
-    if (lane->in.stored.n > 0 && (!incoming_ack_envelope(step, &my_ack, err) ||
-                                  !envelope_of(my_ack, step->arena, &hello.my_ack, err))) {
+    if (lane->in.stored.n > 0 &&
+        (!incoming_ack_envelope(step, &my_ack, err) || !envelope_of(my_ack, step->arena, &hello.my_ack, err))) {
         return err_wrap(err, "hello");
     }
     frame.f_case = CHARTMESH__V1__FRAME__F_HELLO;
@@ -46,10 +46,11 @@ static bool shown(struct step *step, const Chartmesh__V1__Envelope *message, enu
     if (!envelope_bytes(message, step->arena, &envelope, err)) {
         return false;
     }
-    if (!trust_check(step->event->trust, envelope, kind, 0, kind == STATEMENT_EPOCH ? NULL : signer, step->arena, out,
-                     err)) {
-        return err->code == ERR_TOO_MUCH ? false
-                                         : rule_broken(err, "HELLO", "its %s does not verify", statement_name(kind));
+    if (!trust_check(step->event->trust, envelope, kind, 0, kind == STATEMENT_EPOCH ? NULL : signer, step->arena,
+                     out, err)) {
+        return err->code == ERR_TOO_MUCH
+                   ? false
+                   : rule_broken(err, "HELLO", "its %s does not verify", statement_name(kind));
     }
     return bytes_equal(bytes_pb(out->head->facility), BYTES_OF(*signer)) ||
            rule_broken(err, "HELLO", "a %s of another facility", statement_name(kind));
@@ -96,7 +97,7 @@ static bool head_check(struct step *step, const Chartmesh__V1__Hello *hello, boo
     const Chartmesh__V1__StreamHead *head = AS(StreamHead, &statement);
     if (!bytes_equal(bytes_pb(head->receiver), BYTES_OF(step->lane->config.peer)) ||
         head->lane != step->lane->config.lane || head->incarnation != step->lane->config.incarnation) {
-        return true;          /* of an earlier incarnation */
+        return true; /* of an earlier incarnation */
     }
     uint64_t last = head->first - 1 + head->count;
     if (last > out->numbered) {
@@ -138,7 +139,8 @@ static bool ack_shown_check(struct step *step, const Chartmesh__V1__Hello *hello
     return true;
 }
 
-/* Their own newest ack: where to go on. One that is older than what we know was on its way when they acked again. */
+/* Their own newest ack: where to go on. One that is older than what we know was on its way when they acked again.
+ */
 static bool resume(struct step *step, const Chartmesh__V1__Hello *hello, bool *halted, struct err *err)
 {
     struct statement statement;

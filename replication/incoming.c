@@ -15,8 +15,8 @@ bool incoming_ack_envelope(struct step *step, struct bytes *out, struct err *err
                     step->lane->config.key, step->arena, out, err);
 }
 
-/* Exceptions stay until it is shown that they were seen: by the ack that a Hello shows us, or because a sender never has
- * more than LANE_WINDOW numbers unacknowledged. */
+/* Exceptions stay until it is shown that they were seen: by the ack that a Hello shows us, or because a sender
+ * never has more than LANE_WINDOW numbers unacknowledged. */
 static void forget_shown(struct incoming *in)
 {
     size_t kept = 0;

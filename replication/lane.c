@@ -30,12 +30,18 @@ struct lane *lane_new(const struct lane_config *config, const struct lane_kept *
     lane->config = *config;
     lane->link_next = 1;
     lane->chance = config->seed;
-    lane->out.stream = (struct stream){.network = config->network, .sender = config->self, .receiver = config->peer,
+    lane->out.stream = (struct stream){.network = config->network,
+                                       .sender = config->self,
+                                       .receiver = config->peer,
                                        .incarnation = config->incarnation,
-                                       .receiver_incarnation = kept->peer_incarnation, .lane = config->lane};
-    lane->in.stream = (struct stream){.network = config->network, .sender = config->peer, .receiver = config->self,
+                                       .receiver_incarnation = kept->peer_incarnation,
+                                       .lane = config->lane};
+    lane->in.stream = (struct stream){.network = config->network,
+                                      .sender = config->peer,
+                                      .receiver = config->self,
                                       .incarnation = kept->peer_incarnation,
-                                      .receiver_incarnation = config->incarnation, .lane = config->lane};
+                                      .receiver_incarnation = config->incarnation,
+                                      .lane = config->lane};
     lane->out.acked = kept->acked.n ? kept->acked : stream_begin(&lane->out.stream);
     lane->out.sent = kept->acked.n;
     lane->out.numbered = kept->acked.n;
@@ -109,7 +115,7 @@ void link_move(struct link *link, enum link_state to)
 
 static uint64_t draw(uint64_t *chance)
 {
-    uint64_t z = (*chance += 0x9e3779b97f4a7c15u);    /* splitmix64 */
+    uint64_t z = (*chance += 0x9e3779b97f4a7c15u); /* splitmix64 */
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return z ^ z >> 31;
@@ -197,8 +203,7 @@ static void dial(struct step *step)
         return;
     }
     struct link *link = link_place(step);
-    *link = (struct link){.id = lane->link_next, .ours = true,
-                          .deadline_ms = step->event->now_ms + LANE_DIAL_MS};
+    *link = (struct link){.id = lane->link_next, .ours = true, .deadline_ms = step->event->now_ms + LANE_DIAL_MS};
     lane->link_next += 2;
     link_move(link, LINK_DIALING);
     step_update(step, LANE_DO_DIAL)->link = link->id;
@@ -208,7 +213,7 @@ static bool opened(struct step *step, struct err *err)
 {
     struct link *link = link_find(step->lane, step->event->link);
     if (!link || link->state != LINK_DIALING) {
-        step_update(step, LANE_DO_CLOSE)->link = step->event->link;    /* given up meanwhile */
+        step_update(step, LANE_DO_CLOSE)->link = step->event->link; /* given up meanwhile */
         return true;
     }
     link_move(link, LINK_GREETING);
@@ -247,7 +252,7 @@ static bool live_frame(struct step *step, const Chartmesh__V1__Frame *frame, str
     case CHARTMESH__V1__FRAME__F_CHUNK:
         return pull_chunk(step, frame->chunk, err);
     case CHARTMESH__V1__FRAME__F_LEASE:
-        return true;          /* docs/protocol/05-replication.md, 5.7: passed over by a node that needs none */
+        return true; /* docs/protocol/05-replication.md, 5.7: passed over by a node that needs none */
     default:
         return rule_broken(err, "HELLO", "a second Hello");
     }
@@ -318,9 +323,9 @@ static void closed(struct step *step)
 static void lane_check(const struct lane *lane)
 {
     const struct outgoing *out = &lane->out;
-    bool ok = out->acked.n <= out->sent && out->sent <= out->numbered && out->numbered - out->acked.n <= LANE_WINDOW &&
-              lane->in.stored.n <= lane->in.checked.n && lane->in.pending_count <= LANE_STORES_MAX &&
-              (lane->live != NULL) == (lane->state == LANE_LIVE) &&
+    bool ok = out->acked.n <= out->sent && out->sent <= out->numbered &&
+              out->numbered - out->acked.n <= LANE_WINDOW && lane->in.stored.n <= lane->in.checked.n &&
+              lane->in.pending_count <= LANE_STORES_MAX && (lane->live != NULL) == (lane->state == LANE_LIVE) &&
               (!lane->live || lane->live->state == LINK_LIVE);
     if (!ok) {
         abort();
@@ -334,18 +339,42 @@ bool lane_step(struct lane *lane, const struct lane_event *event, struct arena *
     bool ok = true;
     out->count = 0;
     switch (event->kind) {
-    case LANE_TICK: tick(&step); break;
-    case LANE_OPENED: ok = opened(&step, err); break;
-    case LANE_ACCEPTED: accepted(&step); break;
-    case LANE_CLOSED: closed(&step); break;
-    case LANE_RECEIVED: ok = received(&step, err); break;
-    case LANE_WAKE: lane->out.wake = true; outgoing_pump(&step); break;
-    case LANE_NUMBERED: ok = outgoing_numbered(&step, err); break;
-    case LANE_STORED: ok = incoming_stored(&step, err); break;
-    case LANE_WANTED: pull_wanted(&step); break;
-    case LANE_TAKEN: ok = pull_taken(&step, err); break;
-    case LANE_SERVED: ok = serve_served(&step, err); break;
-    default: return err_raise(err, ERR_INTERNAL, "lane: event %d", event->kind);
+    case LANE_TICK:
+        tick(&step);
+        break;
+    case LANE_OPENED:
+        ok = opened(&step, err);
+        break;
+    case LANE_ACCEPTED:
+        accepted(&step);
+        break;
+    case LANE_CLOSED:
+        closed(&step);
+        break;
+    case LANE_RECEIVED:
+        ok = received(&step, err);
+        break;
+    case LANE_WAKE:
+        lane->out.wake = true;
+        outgoing_pump(&step);
+        break;
+    case LANE_NUMBERED:
+        ok = outgoing_numbered(&step, err);
+        break;
+    case LANE_STORED:
+        ok = incoming_stored(&step, err);
+        break;
+    case LANE_WANTED:
+        pull_wanted(&step);
+        break;
+    case LANE_TAKEN:
+        ok = pull_taken(&step, err);
+        break;
+    case LANE_SERVED:
+        ok = serve_served(&step, err);
+        break;
+    default:
+        return err_raise(err, ERR_INTERNAL, "lane: event %d", event->kind);
     }
     lane_check(lane);
     return ok || err_wrap(err, "lane");
@@ -353,8 +382,11 @@ bool lane_step(struct lane *lane, const struct lane_event *event, struct arena *
 
 struct lane_status lane_status(const struct lane *lane)
 {
-    struct lane_status status = {.state = lane->state, .numbered = lane->out.numbered, .sent = lane->out.sent,
-                                 .acked = lane->out.acked.n, .stored = lane->in.stored.n,
+    struct lane_status status = {.state = lane->state,
+                                 .numbered = lane->out.numbered,
+                                 .sent = lane->out.sent,
+                                 .acked = lane->out.acked.n,
+                                 .stored = lane->in.stored.n,
                                  .peer_incarnation = lane->in.stream.incarnation,
                                  .peer_roster_version = lane->peer_roster_version};
     for (size_t i = 0; i < LANE_PULLS_MAX; i++) {
@@ -367,6 +399,6 @@ struct lane_status lane_status(const struct lane *lane)
 bool lane_idle(const struct lane *lane)
 {
     const struct lane_status status = lane_status(lane);
-    return status.acked == status.numbered && !lane->out.making && !lane->out.wake && lane->in.pending_count == 0 &&
-           status.pulls == 0 && !lane->serve.out && lane->serve.count == 0;
+    return status.acked == status.numbered && !lane->out.making && !lane->out.wake &&
+           lane->in.pending_count == 0 && status.pulls == 0 && !lane->serve.out && lane->serve.count == 0;
 }

@@ -1,20 +1,22 @@
 /* replication/lane.h - one lane between this facility and one peer: a state machine without I/O, clock or thread.
  *
- * A lane (control or bulk) carries two streams, ours to the peer and the peer's to us, over one connection at a time;
- * it outlives connections. The node tells it what happened (lane_step) and carries out the updates that come back.
+ * A lane (control or bulk) carries two streams, ours to the peer and the peer's to us, over one connection at a
+ * time; it outlives connections. The node tells it what happened (lane_step) and carries out the updates that come
+ * back.
  *
  *   a link:   FREE --dial--> DIALING --opened--> GREETING --their Hello--> LIVE --closed--> FREE
  *             FREE --accepted--> GREETING                 (any: closed, refused, late, replaced --> FREE)
  *   the lane: DOWN --a link is LIVE--> LIVE --it closed--> DOWN;  any --the peer or we were set back--> HALTED
  *
- * Of two LIVE links the one whose dialer's Hello has the higher clock stays: both sides see both Hellos, so both keep the
- * same one. An outgoing number goes
+ * Of two LIVE links the one whose dialer's Hello has the higher clock stays: both sides see both Hellos, so both
+ * keep the same one. An outgoing number goes
  *
  *   outbox row --MAKE--> decided, numbered, durable --NUMBERED--> SEND --their Ack--> SETTLE      (I23, I24)
  *
  * and is made again, decided again, under the same number and digest after every new connection until it is acked.
- * An incoming batch goes  frame --checked--> STORE --durable--> STORED --> our Ack (I24). A gap, another chain or any other
- * broken rule closes the link and says which (docs/protocol/05-replication.md, 5.4); nothing of that batch is kept.
+ * An incoming batch goes  frame --checked--> STORE --durable--> STORED --> our Ack (I24). A gap, another chain or
+ * any other broken rule closes the link and says which (docs/protocol/05-replication.md, 5.4); nothing of that
+ * batch is kept.
  *
  * Memory: a lane is one allocation of about 60 KiB; it keeps at most one Ack and one Head of the peer's besides.
  * Updates live in the caller's arena. Equal events give equal updates, but for the nonces in what is signed. */
@@ -34,8 +36,13 @@ enum {
     LANE_RUN_MAX = 16,                   /* chunks asked for by one Want */
     LANE_SERVES_MAX = 8,                 /* their Wants that wait */
     LANE_UPDATES_MAX = 24,
-    LANE_DIAL_MS = 10000, LANE_HELLO_MS = 10000, LANE_ACK_MS = 30000, LANE_WANT_MS = 30000, LANE_REFILL_MS = 5000,
-    LANE_BACKOFF_MIN_MS = 100, LANE_BACKOFF_MAX_MS = 30000,
+    LANE_DIAL_MS = 10000,
+    LANE_HELLO_MS = 10000,
+    LANE_ACK_MS = 30000,
+    LANE_WANT_MS = 30000,
+    LANE_REFILL_MS = 5000,
+    LANE_BACKOFF_MIN_MS = 100,
+    LANE_BACKOFF_MAX_MS = 30000,
 };
 
 struct lane;
@@ -86,8 +93,8 @@ enum lane_event_kind {
     LANE_SERVED,         /* answer to SERVE: `frame`, empty: not given */
 };
 
-/* Answer to MAKE. Fresh numbers begin where the last ended. `chains` after each. Empty `frame` with a count: numbered and
- * not to be sent (made anew when connected). */
+/* Answer to MAKE. Fresh numbers begin where the last ended. `chains` after each. Empty `frame` with a count:
+ * numbered and not to be sent (made anew when connected). */
 struct lane_numbered {
     bool again;                          /* as MAKE said */
     uint64_t first;
@@ -97,25 +104,33 @@ struct lane_numbered {
     bool more;                           /* the outbox has more */
 };
 
-/* Answer to STORE, in the order of STOREs. Everything durable (I24), or failed: then every STORE that is still out fails. */
+/* Answer to STORE, in the order of STOREs. Everything durable (I24), or failed: then every STORE that is still out
+ * fails. */
 struct lane_stored {
     bool failed;
-    const struct batch *batch;           /* the one given */
-    const Chartmesh__V1__Exception *except;   /* by n: what of it was not stored, and why */
+    const struct batch *batch; /* the one given */
+    const Chartmesh__V1__Exception *except; /* by n: what of it was not stored, and why */
     size_t except_count;
 };
 
-struct lane_pull { struct hash version, disclosure; uint64_t next, chunks; };   /* next < chunks */
+struct lane_pull {
+    struct hash version, disclosure;
+    uint64_t next, chunks;
+}; /* next < chunks */
 
-/* Answer to TAKE, in order. `disclosure` and `next` are what the next Want names. Not taken: it is asked for again after a
- * second. Not wanted: it was purged or retracted meanwhile, and is asked for no more. */
-struct lane_taken { struct hash version, disclosure; uint64_t next; bool taken, wanted; };
+/* Answer to TAKE, in order. `disclosure` and `next` are what the next Want names. Not taken: it is asked for again
+ * after a second. Not wanted: it was purged or retracted meanwhile, and is asked for no more. */
+struct lane_taken {
+    struct hash version, disclosure;
+    uint64_t next;
+    bool taken, wanted;
+};
 
 struct lane_event {
     enum lane_event_kind kind;
-    uint64_t now_ms;                     /* monotonic */
-    uint64_t hlc;                        /* fresh: for what is signed in this step */
-    const struct trust *trust;           /* borrowed for the step */
+    uint64_t now_ms; /* monotonic */
+    uint64_t hlc; /* fresh: for what is signed in this step */
+    const struct trust *trust; /* borrowed for the step */
     uint64_t link;
     struct bytes frame;
     struct lane_numbered numbered;
@@ -127,32 +142,33 @@ struct lane_event {
 /* ---- Updates ----------------------------------------------------------------------------------------------- */
 
 enum lane_update_kind {
-    LANE_DO_DIAL = 1,    /* open `link` (odd, ours) to the peer; answer OPENED or CLOSED */
-    LANE_DO_SEND,        /* `frame` on `link`, in this order */
-    LANE_DO_CLOSE,       /* end `link` with `rule` and `text`; CLOSED need not be told */
-    LANE_DO_GREET,       /* `greeting`: a Hello was accepted: clock, roster version, their epoch */
-    LANE_DO_MAKE,        /* `make`: decide, number, write; answer NUMBERED. One at a time */
-    LANE_DO_STORE,       /* `batch`: apply, log, sync; answer STORED. Forget exceptions up to `shown` in the same batch */
-    LANE_DO_SETTLE,      /* `settle`: they hold everything up to there, except …. No answer */
-    LANE_DO_TAKE,        /* `chunk`: verify, store; answer TAKEN */
-    LANE_DO_SERVE,       /* `serve`: decide, read; answer SERVED. One at a time */
-    LANE_DO_COMPLETE,    /* `serve`: they have all of that version's content */
-    LANE_DO_REFILL,      /* say WANTED for contents that lack chunks, if there are any */
-    LANE_DO_ALARM,       /* `rule`, `text`: one of us was set back, or a key is in two hands. The lane is HALTED */
+    LANE_DO_DIAL = 1, /* open `link` (odd, ours) to the peer; answer OPENED or CLOSED */
+    LANE_DO_SEND, /* `frame` on `link`, in this order */
+    LANE_DO_CLOSE, /* end `link` with `rule` and `text`; CLOSED need not be told */
+    LANE_DO_GREET, /* `greeting`: a Hello was accepted: clock, roster version, their epoch */
+    LANE_DO_MAKE, /* `make`: decide, number, write; answer NUMBERED. One at a time */
+    LANE_DO_STORE, /* `batch`: apply, log, sync; answer STORED. Forget exceptions up to `shown` in the same batch
+                    */
+    LANE_DO_SETTLE, /* `settle`: they hold everything up to there, except …. No answer */
+    LANE_DO_TAKE, /* `chunk`: verify, store; answer TAKEN */
+    LANE_DO_SERVE, /* `serve`: decide, read; answer SERVED. One at a time */
+    LANE_DO_COMPLETE, /* `serve`: they have all of that version's content */
+    LANE_DO_REFILL, /* say WANTED for contents that lack chunks, if there are any */
+    LANE_DO_ALARM, /* `rule`, `text`: one of us was set back, or a key is in two hands. The lane is HALTED */
 };
 
 struct lane_make {
-    bool again;                          /* numbers [first, first + count) once more; else up to `count` new ones */
+    bool again; /* numbers [first, first + count) once more; else up to `count` new ones */
     uint64_t first;
-    size_t count;                        /* ≤ 256 */
-    size_t bytes;                        /* the frame's maximum */
-    struct place before;                 /* of `first` */
+    size_t count; /* ≤ 256 */
+    size_t bytes; /* the frame's maximum */
+    struct place before; /* of `first` */
     struct stream stream;
 };
 struct lane_settle {
-    uint64_t from;                       /* acknowledged before: exceptions are in (from, place.n] */
+    uint64_t from; /* acknowledged before: exceptions are in (from, place.n] */
     struct place place;
-    struct bytes ack;                    /* envelope, to keep */
+    struct bytes ack; /* envelope, to keep */
     Chartmesh__V1__Exception *const *except;
     size_t except_count;
 };
@@ -160,15 +176,23 @@ struct lane_greeting {
     uint64_t incarnation, hlc, roster_version;
     struct bytes epoch;
 };
-struct lane_chunk { struct hash version, disclosure; uint64_t index; struct bytes coded;
-                    struct hash path[BATCH_PROOF_MAX]; size_t path_len; };
-struct lane_serve { struct hash version, disclosure; uint64_t index; };
+struct lane_chunk {
+    struct hash version, disclosure;
+    uint64_t index;
+    struct bytes coded;
+    struct hash path[BATCH_PROOF_MAX];
+    size_t path_len;
+};
+struct lane_serve {
+    struct hash version, disclosure;
+    uint64_t index;
+};
 
 struct lane_update {
     enum lane_update_kind kind;
     uint64_t link;
     struct bytes frame;
-    const char *rule, *text;             /* in the step's arena */
+    const char *rule, *text; /* in the step's arena */
     struct lane_make make;
     const struct batch *batch;
     uint64_t shown;
@@ -177,13 +201,16 @@ struct lane_update {
     const struct lane_chunk *chunk;
     struct lane_serve serve;
 };
-struct lane_updates { struct lane_update list[LANE_UPDATES_MAX]; size_t count; };
+struct lane_updates {
+    struct lane_update list[LANE_UPDATES_MAX];
+    size_t count;
+};
 
-/* lane_step tells the lane of one event and sets *out to what is to be done, in order; views in it live in `arena`,
- * which the caller ends when the last of it is carried out (a batch: when STORED was told).
- * A peer's faults become updates. It fails only with ERR_INTERNAL or ERR_STATE: the node broke this header's rules
- * (an answer nobody asked for, numbers that do not follow); the node stops, nothing was changed on disk.
- * Any thread, one at a time. */
+/* lane_step tells the lane of one event and sets *out to what is to be done, in order; views in it live in
+ * `arena`, which the caller ends when the last of it is carried out (a batch: when STORED was told). A peer's
+ * faults become updates. It fails only with ERR_INTERNAL or ERR_STATE: the node broke this header's rules (an
+ * answer nobody asked for, numbers that do not follow); the node stops, nothing was changed on disk. Any thread,
+ * one at a time. */
 NODISCARD bool lane_step(struct lane *lane, const struct lane_event *event, struct arena *arena,
                          struct lane_updates *out, struct err *err);
 
@@ -192,11 +219,11 @@ NODISCARD bool lane_step(struct lane *lane, const struct lane_event *event, stru
 enum lane_state { LANE_DOWN, LANE_LIVE, LANE_HALTED };
 struct lane_status {
     enum lane_state state;
-    uint64_t numbered, sent, acked;      /* ours */
-    uint64_t stored;                     /* theirs */
+    uint64_t numbered, sent, acked; /* ours */
+    uint64_t stored; /* theirs */
     uint64_t peer_incarnation, peer_roster_version;
     size_t pulls;
-    char last[160];                      /* why the last link closed; "" */
+    char last[160]; /* why the last link closed; "" */
 };
 struct lane_status lane_status(const struct lane *lane);
 

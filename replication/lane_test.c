@@ -5,8 +5,8 @@
 #include "replication/frame.h"
 #include "tests/lib/federation.h"
 
-/* Two facilities, one control lane, frames in memory. Each side keeps what a node would keep: numbered items, what the peer
- * acknowledged, what was received. Items are notices. */
+/* Two facilities, one control lane, frames in memory. Each side keeps what a node would keep: numbered items, what
+ * the peer acknowledged, what was received. Items are notices. */
 enum { ITEMS_MAX = 4096, FRAMES_MAX = 4096, PIPES_MAX = 64 };
 
 struct side {
@@ -16,8 +16,13 @@ struct side {
     struct bytes epoch;
     bool dials;
     /* kept */
-    size_t owed;                             /* outbox: notices to number */
-    struct { struct bytes statement; struct hash digest; struct place place; bool denied; } items[ITEMS_MAX];
+    size_t owed; /* outbox: notices to number */
+    struct {
+        struct bytes statement;
+        struct hash digest;
+        struct place place;
+        bool denied;
+    } items[ITEMS_MAX];
     uint64_t numbered;
     struct place acked;
     struct bytes their_ack;
@@ -26,9 +31,9 @@ struct side {
     struct bytes their_head;
     Chartmesh__V1__Exception except[ITEMS_MAX];
     size_t except_count;
-    struct hash received[ITEMS_MAX];         /* statement ids by number */
-    size_t applied;                          /* how often an item was applied */
-    uint64_t fence_n;                        /* this number is refused as FENCED; 0: none */
+    struct hash received[ITEMS_MAX]; /* statement ids by number */
+    size_t applied; /* how often an item was applied */
+    uint64_t fence_n; /* this number is refused as FENCED; 0: none */
     Chartmesh__V1__Exception settled[64];
     size_t settled_count;
     /* of the process */
@@ -37,25 +42,32 @@ struct side {
     size_t held_count;
     struct lane_make held_make;
     bool made_held;
-    const char *rule;                        /* of the last CLOSE */
+    const char *rule; /* of the last CLOSE */
     const char *alarm;
     size_t sends, closes;
     uint64_t taken, served, completes, refills;
-    uint64_t chunks_wanted;                  /* answered to REFILL once */
+    uint64_t chunks_wanted; /* answered to REFILL once */
 };
 
-struct frame { size_t to; uint64_t pipe; struct bytes bytes; };
+struct frame {
+    size_t to;
+    uint64_t pipe;
+    struct bytes bytes;
+};
 
 struct pair {
     struct federation *f;
     struct arena arena;
     struct side sides[2];
-    struct { uint64_t ids[2]; bool open; } pipes[PIPES_MAX];
+    struct {
+        uint64_t ids[2];
+        bool open;
+    } pipes[PIPES_MAX];
     size_t pipe_count;
     struct frame frames[FRAMES_MAX];
     size_t first, last;
     uint64_t now_ms, hlc, accepted;
-    bool cut;                                /* no connection can be made */
+    bool cut; /* no connection can be made */
 };
 
 static void tell(struct pair *p, size_t who, struct lane_event event);
@@ -98,19 +110,24 @@ static void answer_make(struct pair *p, size_t who, const struct lane_make *make
     if (!make->again) {
         number_new(p, s, make);
     }
-    struct lane_numbered answer = {.again = make->again, .first = make->again ? make->first : before + 1,
+    struct lane_numbered answer = {.again = make->again,
+                                   .first = make->again ? make->first : before + 1,
                                    .count = make->again ? make->count : (size_t)(s->numbered - before),
-                                   .chains = chains, .more = s->owed > 0};
+                                   .chains = chains,
+                                   .more = s->owed > 0};
     for (size_t i = 0; i < answer.count; i++) {
         uint64_t n = answer.first + i;
-        parts[i] = (struct batch_part){.kind = ITEM_NOTICE, .statement = s->items[n].statement,
-                                       .digest = s->items[n].digest, .withdrawn = s->items[n].denied};
+        parts[i] = (struct batch_part){.kind = ITEM_NOTICE,
+                                       .statement = s->items[n].statement,
+                                       .digest = s->items[n].digest,
+                                       .withdrawn = s->items[n].denied};
         chains[i] = s->items[n].place.chain;
     }
     struct place from = answer.first == 1 ? stream_begin(&make->stream) : s->items[answer.first - 1].place;
     struct batch_parts batch = {.stream = &make->stream, .before = from, .items = parts, .count = answer.count};
     if (answer.count > 0) {
-        assert_ok(batch_build(&batch, ++p->hlc, p->f->members[who].statement, &p->arena, &answer.frame, NULL, &err));
+        assert_ok(
+            batch_build(&batch, ++p->hlc, p->f->members[who].statement, &p->arena, &answer.frame, NULL, &err));
     }
     tell(p, who, (struct lane_event){.kind = LANE_NUMBERED, .numbered = answer});
 }
@@ -190,8 +207,11 @@ static void serve_chunk(struct pair *p, size_t who, const struct lane_serve *ser
 
 static void take_chunk(struct pair *p, size_t who, const struct lane_chunk *chunk)
 {
-    struct lane_taken taken = {.version = chunk->version, .disclosure = chunk->disclosure, .next = chunk->index + 1,
-                               .taken = true, .wanted = true};
+    struct lane_taken taken = {.version = chunk->version,
+                               .disclosure = chunk->disclosure,
+                               .next = chunk->index + 1,
+                               .taken = true,
+                               .wanted = true};
     assert_int_equal(chunk->index, p->sides[who].taken);
     p->sides[who].taken++;
     tell(p, who, (struct lane_event){.kind = LANE_TAKEN, .taken = taken});
@@ -202,7 +222,8 @@ static void refill(struct pair *p, size_t who)
     struct side *s = &p->sides[who];
     s->refills++;
     if (s->chunks_wanted > s->taken) {
-        struct lane_pull pull = {.version = {{1}}, .disclosure = {{2}}, .next = s->taken, .chunks = s->chunks_wanted};
+        struct lane_pull pull = {
+            .version = {{1}}, .disclosure = {{2}}, .next = s->taken, .chunks = s->chunks_wanted};
         tell(p, who, (struct lane_event){.kind = LANE_WANTED, .pull = pull});
     }
 }
@@ -218,7 +239,9 @@ static void carry_out(struct pair *p, size_t who, const struct lane_update *u)
     struct side *s = &p->sides[who];
     int pipe;
     switch (u->kind) {
-    case LANE_DO_DIAL: dial(p, who, u->link); break;
+    case LANE_DO_DIAL:
+        dial(p, who, u->link);
+        break;
     case LANE_DO_SEND:
         pipe = find_pipe(p, who, u->link);
         if (pipe >= 0) {
@@ -240,14 +263,29 @@ static void carry_out(struct pair *p, size_t who, const struct lane_update *u)
             answer_make(p, who, &u->make);
         }
         break;
-    case LANE_DO_STORE: s->hold_store ? hold_store(s, u->batch) : answer_store(p, who, u->batch); break;
-    case LANE_DO_SETTLE: settle(s, &u->settle); break;
-    case LANE_DO_TAKE: take_chunk(p, who, u->chunk); break;
-    case LANE_DO_SERVE: serve_chunk(p, who, &u->serve); break;
-    case LANE_DO_COMPLETE: s->completes++; break;
-    case LANE_DO_REFILL: refill(p, who); break;
-    case LANE_DO_ALARM: s->alarm = u->rule; break;
-    case LANE_DO_GREET: break;
+    case LANE_DO_STORE:
+        s->hold_store ? hold_store(s, u->batch) : answer_store(p, who, u->batch);
+        break;
+    case LANE_DO_SETTLE:
+        settle(s, &u->settle);
+        break;
+    case LANE_DO_TAKE:
+        take_chunk(p, who, u->chunk);
+        break;
+    case LANE_DO_SERVE:
+        serve_chunk(p, who, &u->serve);
+        break;
+    case LANE_DO_COMPLETE:
+        s->completes++;
+        break;
+    case LANE_DO_REFILL:
+        refill(p, who);
+        break;
+    case LANE_DO_ALARM:
+        s->alarm = u->rule;
+        break;
+    case LANE_DO_GREET:
+        break;
     }
 }
 
@@ -278,13 +316,24 @@ static void start(struct pair *p, size_t who)
     for (size_t i = 0; i < count; i++) {
         chains[i] = s->items[s->acked.n + 1 + i].place.chain;
     }
-    struct lane_config config = {.network = p->f->network, .self = p->f->members[who].id,
-                                 .peer = p->f->members[1 - who].id, .lane = CHARTMESH__V1__LANE__LANE_CONTROL,
-                                 .incarnation = s->incarnation, .epoch = s->epoch,
-                                 .key = p->f->members[who].statement, .dials = s->dials, .seed = who + 1};
-    struct lane_kept kept = {.acked = s->acked, .chains = chains, .count = count, .their_ack = s->their_ack,
-                             .peer_incarnation = s->peer_incarnation, .stored = s->stored,
-                             .their_head = s->their_head, .except = s->except, .except_count = s->except_count};
+    struct lane_config config = {.network = p->f->network,
+                                 .self = p->f->members[who].id,
+                                 .peer = p->f->members[1 - who].id,
+                                 .lane = CHARTMESH__V1__LANE__LANE_CONTROL,
+                                 .incarnation = s->incarnation,
+                                 .epoch = s->epoch,
+                                 .key = p->f->members[who].statement,
+                                 .dials = s->dials,
+                                 .seed = who + 1};
+    struct lane_kept kept = {.acked = s->acked,
+                             .chains = chains,
+                             .count = count,
+                             .their_ack = s->their_ack,
+                             .peer_incarnation = s->peer_incarnation,
+                             .stored = s->stored,
+                             .their_head = s->their_head,
+                             .except = s->except,
+                             .except_count = s->except_count};
     s->lane = lane_new(&config, &kept);
 }
 
@@ -316,8 +365,9 @@ static void deliver_one(struct pair *p)
 {
     struct frame frame = p->frames[p->first++];
     if (p->pipes[frame.pipe].open) {
-        tell(p, frame.to, (struct lane_event){.kind = LANE_RECEIVED, .link = p->pipes[frame.pipe].ids[frame.to],
-                                              .frame = frame.bytes});
+        tell(p, frame.to,
+             (struct lane_event){
+                 .kind = LANE_RECEIVED, .link = p->pipes[frame.pipe].ids[frame.to], .frame = frame.bytes});
     }
     if (p->first == p->last) {
         p->first = p->last = 0;
@@ -449,7 +499,10 @@ static void test_I23_numbers_that_do_not_follow_on_stop_the_node(void **state)
     owe(p, 0, 2);
     struct hash chain = {{0}};
     struct lane_updates *updates = test_malloc(sizeof *updates);
-    struct lane_event event = {.kind = LANE_NUMBERED, .now_ms = p->now_ms, .hlc = ++p->hlc, .trust = p->f->trust,
+    struct lane_event event = {.kind = LANE_NUMBERED,
+                               .now_ms = p->now_ms,
+                               .hlc = ++p->hlc,
+                               .trust = p->f->trust,
                                .numbered = {.first = 2, .count = 1, .chains = &chain}};
     assert_err(ERR_INTERNAL, lane_step(p->sides[0].lane, &event, &p->arena, updates, &err));
     event.numbered.first = 1;
@@ -480,7 +533,7 @@ static void test_I23_a_lost_frame_closes_the_link_as_a_gap_and_is_made_up_for(vo
     struct pair *p = *state;
     connect_both(p);
     owe(p, 0, 1);
-    p->first = p->last = 0;                  /* lost */
+    p->first = p->last = 0; /* lost */
     owe(p, 0, 1);
     deliver(p);
     assert_string_equal(p->sides[1].rule, "GAP");
@@ -516,10 +569,14 @@ static void test_I27_another_chain_for_known_numbers_is_refused(void **state)
     struct bytes frame;
     struct err err;
     struct batch_part part = {.digest = {{9}}, .withdrawn = true};
-    struct stream stream = {.network = p->f->network, .sender = p->f->members[0].id,
-                            .receiver = p->f->members[1].id, .incarnation = 100, .receiver_incarnation = 101,
+    struct stream stream = {.network = p->f->network,
+                            .sender = p->f->members[0].id,
+                            .receiver = p->f->members[1].id,
+                            .incarnation = 100,
+                            .receiver_incarnation = 101,
                             .lane = CHARTMESH__V1__LANE__LANE_CONTROL};
-    struct batch_parts forged = {.stream = &stream, .before = p->sides[0].items[3].place, .items = &part, .count = 1};
+    struct batch_parts forged = {
+        .stream = &stream, .before = p->sides[0].items[3].place, .items = &part, .count = 1};
     forged.before.chain.bytes[0] ^= 1;
     assert_ok(batch_build(&forged, ++p->hlc, p->f->members[0].statement, &p->arena, &frame, NULL, &err));
     p->frames[p->last++] = (struct frame){.to = 1, .pipe = p->pipe_count - 1, .bytes = frame};
@@ -564,7 +621,7 @@ static void test_lane__what_the_ack_did_not_say_the_next_hello_says(void **state
     struct pair *p = *state;
     connect_both(p);
     owe(p, 0, 3);
-    deliver_one(p);                          /* the batch arrives and is stored; the ack is lost */
+    deliver_one(p); /* the batch arrives and is stored; the ack is lost */
     assert_int_equal(p->sides[1].stored.n, 3);
     crash(p, 0);
     p->first = p->last = 0;
@@ -583,7 +640,7 @@ static void test_I1_what_is_numbered_is_decided_again_and_goes_as_withdrawn(void
     owe(p, 0, 3);
     p->first = p->last = 0;
     crash(p, 0);
-    p->sides[0].items[2].denied = true;      /* revoked meanwhile */
+    p->sides[0].items[2].denied = true; /* revoked meanwhile */
     start(p, 0);
     connect_both(p);
     deliver(p);
@@ -619,7 +676,7 @@ static void test_lane__an_exception_survives_the_loss_of_its_ack(void **state)
     deliver(p);
     assert_agree(p, 0);
     assert_int_equal(p->sides[0].settled_count, 1);
-    owe(p, 0, 1);                            /* it is repeated until seen, and settled once */
+    owe(p, 0, 1); /* it is repeated until seen, and settled once */
     deliver(p);
     assert_int_equal(p->sides[0].settled_count, 1);
 }
@@ -689,7 +746,7 @@ static void test_lane__connections_that_cross_end_as_one_on_both_sides(void **st
     crash(p, 1);
     p->sides[1].dials = true;
     start(p, 1);
-    tick(p, 1);                              /* both dial before either hears of the other */
+    tick(p, 1); /* both dial before either hears of the other */
     assert_int_equal(p->pipe_count, 2);
     deliver(p);
     size_t open = 0;
@@ -709,7 +766,7 @@ static void test_lane__a_newer_connection_replaces_a_dead_one(void **state)
 {
     struct pair *p = *state;
     connect_both(p);
-    lane_free(p->sides[0].lane);             /* dies without a word: side 1 still believes in the old connection */
+    lane_free(p->sides[0].lane); /* dies without a word: side 1 still believes in the old connection */
     p->pipes[0].ids[0] = UINT64_MAX;
     start(p, 0);
     connect_both(p);
@@ -730,8 +787,8 @@ static void test_lane__a_peer_that_says_nothing_is_given_up_and_dialed_later_and
     for (size_t i = 0; i < 1200; i++) {
         struct lane_updates *updates = test_malloc(sizeof *updates);
         struct err err;
-        struct lane_event event = {.kind = LANE_TICK, .now_ms = p->now_ms += 100, .hlc = ++p->hlc,
-                                   .trust = p->f->trust};
+        struct lane_event event = {
+            .kind = LANE_TICK, .now_ms = p->now_ms += 100, .hlc = ++p->hlc, .trust = p->f->trust};
         assert_ok(lane_step(p->sides[0].lane, &event, &p->arena, updates, &err));
         for (size_t u = 0; u < updates->count; u++) {
             dials += updates->list[u].kind == LANE_DO_DIAL;
@@ -742,7 +799,7 @@ static void test_lane__a_peer_that_says_nothing_is_given_up_and_dialed_later_and
         assert_ok(lane_step(p->sides[0].lane, &event, &p->arena, updates, &err));
         test_free(updates);
     }
-    assert_in_range(dials, 8, 20);           /* two minutes: 0.1, 0.2, 0.4 … 30 s */
+    assert_in_range(dials, 8, 20); /* two minutes: 0.1, 0.2, 0.4 … 30 s */
 }
 
 static void test_lane__an_ack_that_does_not_come_closes_the_link(void **state)
@@ -763,8 +820,11 @@ static void test_lane__acks_of_what_was_never_sent_are_refused(void **state)
     struct pair *p = *state;
     struct err err;
     struct bytes envelope, frame;
-    struct stream stream = {.network = p->f->network, .sender = p->f->members[0].id,
-                            .receiver = p->f->members[1].id, .incarnation = 100, .receiver_incarnation = 101,
+    struct stream stream = {.network = p->f->network,
+                            .sender = p->f->members[0].id,
+                            .receiver = p->f->members[1].id,
+                            .incarnation = 100,
+                            .receiver_incarnation = 101,
                             .lane = CHARTMESH__V1__LANE__LANE_CONTROL};
     for (int round = 0; round < 2; round++) {
         connect_both(p);
@@ -773,8 +833,8 @@ static void test_lane__acks_of_what_was_never_sent_are_refused(void **state)
         p->first = p->last = 0;
         struct place place = round == 0 ? (struct place){.n = 7} : p->sides[0].items[2].place;
         place.chain.bytes[0] ^= 1;
-        assert_ok(ack_sign(&stream, &place, NULL, 0, ++p->hlc, p->f->members[1].statement, &p->arena, &envelope,
-                           &err));
+        assert_ok(
+            ack_sign(&stream, &place, NULL, 0, ++p->hlc, p->f->members[1].statement, &p->arena, &envelope, &err));
         assert_ok(frame_ack(envelope, &p->arena, &frame, &err));
         p->frames[p->last++] = (struct frame){.to = 0, .pipe = p->pipe_count - 1, .bytes = frame};
         p->sides[0].rule = NULL;
@@ -859,7 +919,7 @@ static void test_lane__a_node_that_was_set_back_learns_it_from_its_peer(void **s
     owe(p, 0, 3);
     deliver(p);
     crash(p, 0);
-    p->sides[0].numbered = 1;                /* an old backup */
+    p->sides[0].numbered = 1; /* an old backup */
     p->sides[0].acked = p->sides[0].items[1].place;
     start(p, 0);
     for (int i = 0; i < 20 && !p->sides[0].alarm; i++) {
@@ -918,7 +978,7 @@ static void test_I25_I26_any_schedule_of_losses_and_crashes_ends_with_both_in_ag
             crash(p, who);
             start(p, who);
         } else if (what < 24 && p->first < p->last) {
-            p->first++;                      /* lost */
+            p->first++; /* lost */
         } else if (what < 26 && p->first < p->last && p->last < FRAMES_MAX - 100) {
             p->frames[p->last++] = p->frames[p->first];
         } else if (what < 60) {

@@ -30,8 +30,11 @@ void outgoing_pump(struct step *step)
         return;
     }
     struct lane_update *update = step_update(step, LANE_DO_MAKE);
-    update->make = (struct lane_make){.again = again, .first = out->sent + 1, .count = (size_t)room,
-                                      .bytes = FRAME_MAX, .before = outgoing_place(out, out->sent),
+    update->make = (struct lane_make){.again = again,
+                                      .first = out->sent + 1,
+                                      .count = (size_t)room,
+                                      .bytes = FRAME_MAX,
+                                      .before = outgoing_place(out, out->sent),
                                       .stream = out->stream};
     out->making = true;
     out->wake = again && out->wake;
@@ -124,8 +127,11 @@ bool outgoing_settle(struct step *step, const struct statement *statement, struc
         return true;
     }
     struct lane_update *update = step_update(step, LANE_DO_SETTLE);
-    update->settle = (struct lane_settle){.from = out->acked.n, .place = place, .ack = statement->envelope,
-                                          .except = ack->except, .except_count = ack->n_except};
+    update->settle = (struct lane_settle){.from = out->acked.n,
+                                          .place = place,
+                                          .ack = statement->envelope,
+                                          .except = ack->except,
+                                          .except_count = ack->n_except};
     keep_copy(&out->their_ack, &out->their_ack_len, statement->envelope);
     out->acked = place;
     out->sent = MAX(out->sent, place.n);

@@ -10,7 +10,8 @@ static void serve_next(struct step *step)
         return;
     }
     struct lane_update *update = step_update(step, LANE_DO_SERVE);
-    update->serve = (struct lane_serve){serve->queue[0].version, serve->queue[0].disclosure, serve->queue[0].index};
+    update->serve =
+        (struct lane_serve){serve->queue[0].version, serve->queue[0].disclosure, serve->queue[0].index};
     serve->out = true;
 }
 
@@ -65,7 +66,7 @@ static void run_start(struct step *step)
         struct err err;
         if (!frame_want(&pull->content.version, &pull->content.disclosure, pull->content.next, count, step->arena,
                         &frame, &err)) {
-            return;           /* the arena is spent: the next tick asks */
+            return; /* the arena is spent: the next tick asks */
         }
         step_send(step, step->lane->live, frame);
         pulling->running = true;
@@ -110,7 +111,7 @@ void pull_wanted(struct step *step)
         pull->content.disclosure = wanted->disclosure;
         return;
     }
-    if (pull) {                               /* it came anew: begin where the node says */
+    if (pull) { /* it came anew: begin where the node says */
         pulling->running = pulling->running && pull != &pulling->pulls[pulling->active];
         pull->used = false;
     }
@@ -170,8 +171,8 @@ static bool pull_complete(struct step *step, struct pull *pull, struct err *err)
     if (!step->lane->live) {
         return true;
     }
-    if (!frame_want(&pull->content.version, &pull->content.disclosure, pull->content.chunks, 0, step->arena, &frame,
-                    err)) {
+    if (!frame_want(&pull->content.version, &pull->content.disclosure, pull->content.chunks, 0, step->arena,
+                    &frame, err)) {
         return false;
     }
     step_send(step, step->lane->live, frame);
@@ -215,7 +216,8 @@ bool serve_want(struct step *step, const Chartmesh__V1__Want *message, struct er
             (struct lane_serve){want.version, want.disclosure, message->from};
         return true;
     }
-    if (message->count > WANT_MAX || message->from > CONTENT_MAX >> CHUNK_LOG2 || serve->count == LANE_SERVES_MAX) {
+    if (message->count > WANT_MAX || message->from > CONTENT_MAX >> CHUNK_LOG2 ||
+        serve->count == LANE_SERVES_MAX) {
         return rule_broken(err, "WANT", "over %d chunks or %d wants at once", WANT_MAX, LANE_SERVES_MAX);
     }
     serve->queue[serve->count++] = want;

@@ -298,6 +298,11 @@ NODISCARD bool chart_disclosures(struct chart *chart, const struct hash *version
 NODISCARD bool chart_disclosure_put(struct chart *chart, struct log_txn *txn, const struct statement *disclosure,
                                     struct err *err);
 
+/* chart_disclosure_under stores one with which a version was handed over, and ties it to that version alone:
+ * another that it lists may have been withdrawn. */
+NODISCARD bool chart_disclosure_under(struct chart *chart, struct log_txn *txn, const struct statement *disclosure,
+                                      const struct hash *version, struct err *err);
+
 /* chart_purge removes copies of a foreign subject (documents empty: all of it) whose generation is below `to`, as
  * an order says: raises the fence, destroys keys (keys_purge), deletes rows, puts REMOVED feed rows, and lists
  * what went. */

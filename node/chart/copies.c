@@ -65,8 +65,15 @@ bool chart_fence_raise(struct chart *chart, struct log_txn *txn, const struct su
 
 /* ---- Disclosures ------------------------------------------------------------------------------------------------- */
 
-bool chart_disclosure_put(struct chart *chart, struct log_txn *txn, const struct statement *disclosure,
-                          struct err *err)
+static void tie(struct log_txn *txn, const struct statement *disclosure, struct bytes version)
+{
+    const Chartmesh__V1__Disclosure *message = (const Chartmesh__V1__Disclosure *)disclosure->message;
+    struct chart_row row = ROW(LETTER("D"), version, BYTES_OF(disclosure->id));
+    put_generation(txn, &row, (struct generation){message->incarnation, message->generation});
+}
+
+static bool disclosure_store(struct chart *chart, struct log_txn *txn, const struct statement *disclosure,
+                             struct err *err)
 {
     const Chartmesh__V1__Disclosure *message = (const Chartmesh__V1__Disclosure *)disclosure->message;
     struct id facility, patient;
@@ -75,12 +82,24 @@ bool chart_disclosure_put(struct chart *chart, struct log_txn *txn, const struct
         return err_raise(err, ERR_INVALID, "disclosure: a subject of another shape");
     }
     struct subject subject = subject_make(&facility, &patient);
-    struct generation generation = {message->incarnation, message->generation};
-    for (size_t i = 0; i < message->n_versions; i++) {
-        struct chart_row row = ROW(LETTER("D"), bytes_pb(message->versions[i]), BYTES_OF(disclosure->id));
-        put_generation(txn, &row, generation);
-    }
     return chart_statement_put(chart, txn, &subject, disclosure, err);
+}
+
+bool chart_disclosure_put(struct chart *chart, struct log_txn *txn, const struct statement *disclosure,
+                          struct err *err)
+{
+    const Chartmesh__V1__Disclosure *message = (const Chartmesh__V1__Disclosure *)disclosure->message;
+    for (size_t i = 0; i < message->n_versions; i++) {
+        tie(txn, disclosure, bytes_pb(message->versions[i]));
+    }
+    return disclosure_store(chart, txn, disclosure, err);
+}
+
+bool chart_disclosure_under(struct chart *chart, struct log_txn *txn, const struct statement *disclosure,
+                            const struct hash *version, struct err *err)
+{
+    tie(txn, disclosure, BYTES_OF(*version));
+    return disclosure_store(chart, txn, disclosure, err);
 }
 
 struct disclosure_list {

@@ -88,7 +88,10 @@ struct numbered {
     struct generation generation;
     struct place place;                  /* n, and the chain after it */
 };
-struct row_key_bytes { uint8_t bytes[64]; size_t len; };
+struct row_key_bytes {
+    uint8_t bytes[64];
+    size_t len;
+};
 
 NODISCARD bool numbered_put(struct channel *ch, struct log_txn *txn, const struct numbered *row, struct err *err);
 void numbered_delete(struct channel *ch, struct log_txn *txn, uint64_t n);
@@ -97,7 +100,10 @@ void numbered_delete(struct channel *ch, struct log_txn *txn, uint64_t n);
 NODISCARD bool numbered_load(struct channel *ch, uint64_t first, size_t max, struct arena *arena,
                              struct numbered **out, size_t *count, struct err *err);
 
-struct ours_row { struct place acked, numbered; struct bytes ack; };
+struct ours_row {
+    struct place acked, numbered;
+    struct bytes ack;
+};
 NODISCARD bool ours_put(struct channel *ch, struct log_txn *txn, const struct ours_row *row, struct err *err);
 NODISCARD bool ours_load(struct channel *ch, struct arena *arena, struct ours_row *out, struct err *err);
 
@@ -123,7 +129,11 @@ NODISCARD bool want_get(struct channel *ch, const struct hash *version, struct w
 NODISCARD bool want_list(struct channel *ch, size_t max, struct arena *arena, struct want_row **out, size_t *count,
                          struct err *err);
 
-struct witness_row { uint64_t incarnation, size; struct hash root; struct bytes note; };
+struct witness_row {
+    uint64_t incarnation, size;
+    struct hash root;
+    struct bytes note;
+};
 NODISCARD bool witness_put(struct peers *peers, struct log_txn *txn, const struct id *facility,
                            const struct witness_row *row, struct err *err);
 NODISCARD bool witness_get(struct peers *peers, const struct id *facility, struct arena *arena,
@@ -134,7 +144,8 @@ NODISCARD bool witness_get(struct peers *peers, const struct id *facility, struc
 /* roster_owe queues our newest roster for a peer that knows an older one. */
 NODISCARD bool roster_owe(struct channel *ch, uint64_t their_version, struct err *err);
 NODISCARD bool send_make(struct channel *ch, const struct lane_make *make, struct err *err);
-NODISCARD bool send_settle(struct channel *ch, const struct lane_settle *settle, struct arena *arena, struct err *err);
+NODISCARD bool send_settle(struct channel *ch, const struct lane_settle *settle, struct arena *arena,
+                           struct err *err);
 NODISCARD bool store_batch(struct channel *ch, const struct batch *batch, uint64_t shown, struct arena *arena,
                            struct err *err);
 NODISCARD bool pull_refill(struct channel *ch, struct arena *arena, struct err *err);

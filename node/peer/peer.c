@@ -32,8 +32,11 @@ void channel_log(const struct channel *ch, const char *event, const char *text)
 struct stream channel_stream(const struct channel *ch, bool ours)
 {
     struct log *log = chart_log(ch->peers->options.chart);
-    struct stream stream = {.network = *log_network(log), .sender = *log_facility(log), .receiver = ch->peer->facility,
-                            .incarnation = log_incarnation(log), .lane = ch->lane};
+    struct stream stream = {.network = *log_network(log),
+                            .sender = *log_facility(log),
+                            .receiver = ch->peer->facility,
+                            .incarnation = log_incarnation(log),
+                            .lane = ch->lane};
     uint64_t theirs = lane_status(ch->machine).peer_incarnation;
     if (!ours) {
         stream.sender = ch->peer->facility;
@@ -247,22 +250,31 @@ static bool channel_load(struct channel *ch, struct err *err)
         return false;
     }
     if (ours.acked.n + count != ours.numbered.n) {
-        return err_raise(err, ERR_CORRUPT, "peer: %zu numbers after %ju, up to %ju", count, (uintmax_t)ours.acked.n,
-                         (uintmax_t)ours.numbered.n);
+        return err_raise(err, ERR_CORRUPT, "peer: %zu numbers after %ju, up to %ju", count,
+                         (uintmax_t)ours.acked.n, (uintmax_t)ours.numbered.n);
     }
     for (size_t i = 0; i < count; i++) {
         chains[i] = rows[i].place.chain;
     }
     const struct lane_config config = {
-        .network = *log_network(log), .self = *log_facility(log), .peer = ch->peer->facility, .lane = ch->lane,
-        .incarnation = log_incarnation(log), .epoch = log_epoch_statement(log),
+        .network = *log_network(log),
+        .self = *log_facility(log),
+        .peer = ch->peer->facility,
+        .lane = ch->lane,
+        .incarnation = log_incarnation(log),
+        .epoch = log_epoch_statement(log),
         .key = keys_statement(chart_keys(options->chart)),
         .dials = options->transport.can_dial(options->transport.context, &ch->peer->facility),
         .seed = world_random_u64(ch->peers->world)};
-    const struct lane_kept kept = {
-        .acked = ours.acked, .chains = chains, .count = count, .their_ack = ours.ack,
-        .peer_incarnation = theirs.incarnation, .stored = theirs.stored, .their_head = theirs.head,
-        .except = theirs.except, .except_count = theirs.except_count};
+    const struct lane_kept kept = {.acked = ours.acked,
+                                   .chains = chains,
+                                   .count = count,
+                                   .their_ack = ours.ack,
+                                   .peer_incarnation = theirs.incarnation,
+                                   .stored = theirs.stored,
+                                   .their_head = theirs.head,
+                                   .except = theirs.except,
+                                   .except_count = theirs.except_count};
     ch->machine = lane_new(&config, &kept);
     ch->status = lane_status(ch->machine);
     return true;
@@ -271,8 +283,12 @@ static bool channel_load(struct channel *ch, struct err *err)
 static bool channel_init(struct channel *ch, struct peers *peers, struct peer *peer, Chartmesh__V1__Lane lane,
                          struct world_lane *workers, struct err *err)
 {
-    *ch = (struct channel){.peers = peers, .peer = peer, .lane = lane, .workers = workers,
-                           .lock = world_lock_new(peers->world), .fit = 64};
+    *ch = (struct channel){.peers = peers,
+                           .peer = peer,
+                           .lane = lane,
+                           .workers = workers,
+                           .lock = world_lock_new(peers->world),
+                           .fit = 64};
     ch->last = &ch->first;
     return channel_load(ch, err);
 }
@@ -336,7 +352,8 @@ static bool peer_add(struct peers *peers, const struct id *facility, struct err 
     return true;
 }
 
-/* Members come with newer rosters; one that left keeps its place until the next start, and nothing is disclosed to it. */
+/* Members come with newer rosters; one that left keeps its place until the next start, and nothing is disclosed to
+ * it. */
 static bool members_add(struct peers *peers, struct err *err)
 {
     struct chart *chart = peers->options.chart;
@@ -512,7 +529,8 @@ static struct lane_status status_of(struct channel *ch)
     return ch->status;
 }
 
-bool peers_status(struct peers *peers, struct arena *arena, struct peer_status **out, size_t *count, struct err *err)
+bool peers_status(struct peers *peers, struct arena *arena, struct peer_status **out, size_t *count,
+                  struct err *err)
 {
     void *memory;
     size_t max = peers->count;
@@ -524,11 +542,14 @@ bool peers_status(struct peers *peers, struct arena *arena, struct peer_status *
     for (*count = 0; *count < max; (*count)++) {
         struct peer *peer = peer_at(peers, *count);
         struct peer_status *status = &(*out)[*count];
-        *status = (struct peer_status){.facility = peer->facility, .control = status_of(&peer->control),
-                                       .bulk = status_of(&peer->bulk), .witnessed = peer->witnessed};
+        *status = (struct peer_status){.facility = peer->facility,
+                                       .control = status_of(&peer->control),
+                                       .bulk = status_of(&peer->bulk),
+                                       .witnessed = peer->witnessed};
         if (!chart_outbox_count(chart, &peer->facility, CHARTMESH__V1__LANE__LANE_CONTROL, &status->outbox_control,
                                 err) ||
-            !chart_outbox_count(chart, &peer->facility, CHARTMESH__V1__LANE__LANE_BULK, &status->outbox_bulk, err)) {
+            !chart_outbox_count(chart, &peer->facility, CHARTMESH__V1__LANE__LANE_BULK, &status->outbox_bulk,
+                                err)) {
             return false;
         }
     }

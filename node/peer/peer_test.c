@@ -12,7 +12,11 @@ struct end {
     struct node *node;
     struct peers *peers;
 };
-struct wire { bool open; Chartmesh__V1__Lane lane; uint64_t links[2]; };
+struct wire {
+    bool open;
+    Chartmesh__V1__Lane lane;
+    uint64_t links[2];
+};
 struct pair {
     struct federation *f;
     struct world_sim *sim;
@@ -60,7 +64,8 @@ static void dial(void *context, const struct id *facility, Chartmesh__V1__Lane l
     peers_opened(e->peers, facility, lane, link);
 }
 
-static void send(void *context, const struct id *facility, Chartmesh__V1__Lane lane, uint64_t link, struct bytes frame)
+static void send(void *context, const struct id *facility, Chartmesh__V1__Lane lane, uint64_t link,
+                 struct bytes frame)
 {
     struct end *e = context;
     struct wire *w = wire_of(e, lane, link);
@@ -100,8 +105,8 @@ static bool add_checkpoint(void *context, const struct id *facility,
     Chartmesh__V1__AddCheckpointReply *answer = memory;
     chartmesh__v1__add_checkpoint_reply__init(answer);
     *reply = answer;
-    return peers_add_checkpoint(e->pair->ends[1 - e->number].peers, id_of(e->pair, e->number), request, arena, answer,
-                                err);
+    return peers_add_checkpoint(e->pair->ends[1 - e->number].peers, id_of(e->pair, e->number), request, arena,
+                                answer, err);
 }
 
 static void open_end(struct pair *p, size_t number)
@@ -110,8 +115,11 @@ static void open_end(struct pair *p, size_t number)
     struct end *e = &p->ends[number];
     e->pair = p;
     e->number = number;
-    const struct peers_options options = {.store = e->node->store, .chart = e->node->chart, .gate = e->node->gate,
-                                          .domain = p->f->members[number].domain, .cosign = true,
+    const struct peers_options options = {.store = e->node->store,
+                                          .chart = e->node->chart,
+                                          .gate = e->node->gate,
+                                          .domain = p->f->members[number].domain,
+                                          .cosign = true,
                                           .transport = {can_dial, dial, send, end_link, add_checkpoint, e}};
     assert_ok(peers_open(&options, &e->peers, &err));
 }
@@ -147,9 +155,11 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct hash put_one(struct node *node, const struct subject *subject, uint8_t document, struct bytes content)
+static struct hash put_one(struct node *node, const struct subject *subject, uint8_t document,
+                           struct bytes content)
 {
-    const struct node_put put = {.subject = *subject, .document = node_document(node, document), .content = content};
+    const struct node_put put = {
+        .subject = *subject, .document = node_document(node, document), .content = content};
     return node_put(node, &put);
 }
 
@@ -246,8 +256,11 @@ static void test_peer__an_amendment_at_the_holder_goes_home_and_comes_back(void 
     struct hash first = put_one(a, &subject, 1, BYTES_LIT("allergy: none"));
     node_grant(a, &subject, id_of(p, 1), NULL);
     world_sim_advance(p->sim, 2000);
-    const struct node_put amended = {.subject = subject, .document = node_document(a, 1), .parents = &first,
-                                     .parents_len = 1, .content = BYTES_LIT("allergy: nuts")};
+    const struct node_put amended = {.subject = subject,
+                                     .document = node_document(a, 1),
+                                     .parents = &first,
+                                     .parents_len = 1,
+                                     .content = BYTES_LIT("allergy: nuts")};
     struct hash second = node_put(b, &amended);
     world_sim_advance(p->sim, 2000);
     assert_true(holds(a, &second, &complete) && complete);
@@ -332,8 +345,8 @@ static void test_witness__peers_cosign_each_others_checkpoints(void **state)
     assert_ok(log_cosigned(log, log_size(log).size - 1, 1, 0, &arena, &note, &size, &err));
     char name[64];
     snprintf(name, sizeof name, "%s/witness", p->f->members[1].domain);
-    const struct note_key key = {.name = name, .type = NOTE_WITNESS,
-                                 .public_key = *signing_key_public(p->f->members[1].witness)};
+    const struct note_key key = {
+        .name = name, .type = NOTE_WITNESS, .public_key = *signing_key_public(p->f->members[1].witness)};
     struct checkpoint checkpoint;
     assert_ok(checkpoint_open(note, &key, 1, &checkpoint, &err));
     assert_int_equal(checkpoint.cosigners, 1);
@@ -371,7 +384,8 @@ static void test_witness__a_tree_that_does_not_extend_the_last_one_is_refused(vo
     assert_ok(peers_add_checkpoint(p->ends[1].peers, id_of(p, 0), &first, &arena, &reply, &err));
     assert_true(reply.cosignature.len > 0);
 
-    chartmesh__v1__add_checkpoint_reply__init(&reply);       /* another size than the witness holds: told, not cosigned */
+    chartmesh__v1__add_checkpoint_reply__init(
+        &reply); /* another size than the witness holds: told, not cosigned */
     assert_ok(peers_add_checkpoint(p->ends[1].peers, id_of(p, 0), &first, &arena, &reply, &err));
     assert_int_equal(reply.cosignature.len, 0);
     assert_int_equal(reply.size, 8);
@@ -396,7 +410,8 @@ static void test_witness__only_the_members_own_log_and_never_an_earlier_incarnat
                                         "f0.example/log/00000000000000fg"};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         Chartmesh__V1__AddCheckpointRequest request = request_of(p, note_of(p, 8, &root, wrong[i], &arena), 0);
-        assert_err(ERR_INVALID, peers_add_checkpoint(p->ends[1].peers, id_of(p, 0), &request, &arena, &reply, &err));
+        assert_err(ERR_INVALID,
+                   peers_add_checkpoint(p->ends[1].peers, id_of(p, 0), &request, &arena, &reply, &err));
     }
     struct bytes later = note_of(p, 8, &root, "f0.example/log/00000000000000ff", &arena);
     struct bytes earlier = note_of(p, 8, &root, "f0.example/log/00000000000000fe", &arena);

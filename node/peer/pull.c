@@ -12,8 +12,8 @@ bool pull_refill(struct channel *ch, struct arena *arena, struct err *err)
         return err_wrap(err, "wanted contents");
     }
     for (size_t i = 0; i < count; i++) {
-        struct lane_event event = {.kind = LANE_WANTED, .pull = {rows[i].version, rows[i].disclosure, rows[i].next,
-                                                                 rows[i].chunks}};
+        struct lane_event event = {.kind = LANE_WANTED,
+                                   .pull = {rows[i].version, rows[i].disclosure, rows[i].next, rows[i].chunks}};
         if (!channel_tell(ch, &event, arena, err)) {
             return false;
         }
@@ -73,9 +73,10 @@ static bool chunk_commit(struct channel *ch, struct want_row *row, const struct 
     return chart_version_flags(chart, txn, &row->subject, &row->document, &row->version, VERSION_COMPLETE, 0, err);
 }
 
-/* Not taken stays what is out of turn or under a disclosure that is not here; not wanted, what was purged meanwhile. */
-static bool chunk_take(struct channel *ch, const struct lane_chunk *chunk, struct arena *arena, struct lane_taken *out,
-                       struct err *err)
+/* Not taken stays what is out of turn or under a disclosure that is not here; not wanted, what was purged
+ * meanwhile. */
+static bool chunk_take(struct channel *ch, const struct lane_chunk *chunk, struct arena *arena,
+                       struct lane_taken *out, struct err *err)
 {
     struct chart *chart = ch->peers->options.chart;
     struct content_meta meta;
@@ -99,7 +100,8 @@ static bool chunk_take(struct channel *ch, const struct lane_chunk *chunk, struc
     secret_wipe(&content.keys, sizeof content.keys);
     if (!good || !ok) {
         log_txn_free(txn);
-        channel_log(ch, "chunk dropped", known ? "out of turn or not what was committed" : "under no disclosure here");
+        channel_log(ch, "chunk dropped",
+                    known ? "out of turn or not what was committed" : "under no disclosure here");
         return ok;
     }
     out->taken = log_commit(txn, NULL, err);
@@ -113,8 +115,8 @@ bool pull_take(struct channel *ch, const struct lane_chunk *chunk, struct arena 
     struct chart *chart = ch->peers->options.chart;
     struct subject subject;
     struct id document;
-    struct lane_event event = {.kind = LANE_TAKEN, .taken = {.version = chunk->version,
-                                                             .disclosure = chunk->disclosure}};
+    struct lane_event event = {.kind = LANE_TAKEN,
+                               .taken = {.version = chunk->version, .disclosure = chunk->disclosure}};
     if (chart_version_place(chart, &chunk->version, &subject, &document, err)) {
         chart_lock(chart, &subject.p);
         bool ok = chunk_take(ch, chunk, arena, &event.taken, err);
@@ -154,8 +156,8 @@ static bool chunk_serve(struct channel *ch, const struct lane_serve *serve, cons
     struct bytes coded, renewed;
     struct hash path[BATCH_PROOF_MAX], under;
     size_t path_len;
-    if (!gate_chunk(ch->peers->options.gate, &ch->peer->facility, &serve->version, &serve->disclosure, serve->index,
-                    arena, &coded, path, &path_len, &renewed, &under, err)) {
+    if (!gate_chunk(ch->peers->options.gate, &ch->peer->facility, &serve->version, &serve->disclosure,
+                    serve->index, arena, &coded, path, &path_len, &renewed, &under, err)) {
         channel_log(ch, "chunk refused", err->text);
         return err->code == ERR_DENIED || err->code == ERR_NOT_FOUND || err->code == ERR_RANGE;
     }
@@ -173,7 +175,7 @@ bool pull_serve(struct channel *ch, const struct lane_serve *serve, struct err *
     if (!chart_version_place(chart, &serve->version, &subject, &document, err)) {
         return err->code == ERR_NOT_FOUND && channel_tell(ch, &event, &arena, err);
     }
-    chart_lock(chart, &subject.p);           /* held until the transport has the chunk (I2) */
+    chart_lock(chart, &subject.p); /* held until the transport has the chunk (I2) */
     bool ok = chunk_serve(ch, serve, &subject, &arena, &event.frame, err) && channel_tell(ch, &event, &arena, err);
     chart_unlock(chart, &subject.p);
     return ok || err_wrap(err, "serve a chunk");

@@ -27,8 +27,8 @@ static bool owed_already(struct channel *ch, struct arena *arena, bool *out, str
 {
     struct outbox_row *rows;
     size_t count;
-    if (!chart_outbox(ch->peers->options.chart, &ch->peer->facility, ch->lane, BATCH_ITEMS_MAX, arena, &rows, &count,
-                      err)) {
+    if (!chart_outbox(ch->peers->options.chart, &ch->peer->facility, ch->lane, BATCH_ITEMS_MAX, arena, &rows,
+                      &count, err)) {
         return false;
     }
     *out = false;
@@ -38,7 +38,8 @@ static bool owed_already(struct channel *ch, struct arena *arena, bool *out, str
     return true;
 }
 
-static bool owe_all(struct channel *ch, struct log_txn *txn, struct bytes file, struct arena *arena, struct err *err)
+static bool owe_all(struct channel *ch, struct log_txn *txn, struct bytes file, struct arena *arena,
+                    struct err *err)
 {
     struct chart *chart = ch->peers->options.chart;
     struct reader r = reader_of(file);
@@ -54,7 +55,8 @@ static bool owe_all(struct channel *ch, struct log_txn *txn, struct bytes file, 
             return err_raise(err, ERR_INTERNAL, "roster: a trust file of ours does not read");
         }
         owed.statement = statement.id;
-        if (item_of(statement.kind, &owed.kind) && !chart_outbox_put(chart, txn, &ch->peer->facility, &owed, err)) {
+        if (item_of(statement.kind, &owed.kind) &&
+            !chart_outbox_put(chart, txn, &ch->peer->facility, &owed, err)) {
             return false;
         }
     }

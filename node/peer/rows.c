@@ -14,7 +14,7 @@ static struct row_key_bytes key_of(char letter, const struct bytes *parts, size_
     }
     return key;
 }
-#define KEY(letter, ...)                                                                                     \
+#define KEY(letter, ...)                                                                                          \
     key_of((letter), (const struct bytes[]){__VA_ARGS__}, COUNT(((const struct bytes[]){__VA_ARGS__})))
 
 static struct bytes view(const struct row_key_bytes *key)
@@ -199,7 +199,8 @@ bool theirs_load(struct channel *ch, struct arena *arena, struct theirs_row *out
     out->stored = read_place(&r);
     out->head = read_block(&r);
     out->except_count = read_u32be(&r);
-    if (out->except_count > r.left.len || !arena_array(arena, out->except_count, sizeof *out->except, &memory, err)) {
+    if (out->except_count > r.left.len ||
+        !arena_array(arena, out->except_count, sizeof *out->except, &memory, err)) {
         return corrupt("stream from a peer", err);
     }
     out->except = memory;
@@ -282,8 +283,8 @@ bool want_list(struct channel *ch, size_t max, struct arena *arena, struct want_
 
 /* ---- Checkpoints we cosigned ------------------------------------------------------------------------------------ */
 
-bool witness_put(struct peers *peers, struct log_txn *txn, const struct id *facility, const struct witness_row *row,
-                 struct err *err)
+bool witness_put(struct peers *peers, struct log_txn *txn, const struct id *facility,
+                 const struct witness_row *row, struct err *err)
 {
     (void)peers;
     struct row_key_bytes key = KEY('K', BYTES_OF(*facility));

@@ -51,8 +51,11 @@ static void part_add(struct outgoing_batch *b, enum item_kind kind, const struct
 {
     struct batch_part *part = &b->parts[b->count];
     b->contents[b->count] = item->meta;
-    *part = (struct batch_part){.kind = kind, .statement = item->envelope, .digest = row->digest,
-                                .disclosure = row->disclosure, .content = &b->contents[b->count],
+    *part = (struct batch_part){.kind = kind,
+                                .statement = item->envelope,
+                                .digest = row->digest,
+                                .disclosure = row->disclosure,
+                                .content = &b->contents[b->count],
                                 .chunk0 = item->chunk0};
     b->rows[b->count++] = *row;
     b->size += part->statement.len + part->chunk0.len + ITEM_ROOM;
@@ -91,8 +94,11 @@ static bool number(struct outgoing_batch *b, const struct outbox_row *owed, stru
         return false;
     }
     struct item_facts facts = item_facts_of(owed->kind, &statement, disclosure);
-    *out = (struct numbered){.kind = owed->kind, .subject = owed->subject, .document = owed->document,
-                             .statement = owed->statement, .disclosure = facts.disclosure,
+    *out = (struct numbered){.kind = owed->kind,
+                             .subject = owed->subject,
+                             .document = owed->document,
+                             .statement = owed->statement,
+                             .disclosure = facts.disclosure,
                              .digest = item_digest(&facts),
                              .generation = {facts.incarnation, facts.generation}};
     out->place = stream_next(&b->last, &out->digest);
@@ -208,8 +214,8 @@ static bool contribution_new(struct outgoing_batch *b, const struct outbox_row *
 }
 
 /* The envelope of a control item; trust statements are in the trust. */
-static bool control_envelope(struct outgoing_batch *b, enum item_kind kind, const struct hash *id, struct bytes *out,
-                             struct err *err)
+static bool control_envelope(struct outgoing_batch *b, enum item_kind kind, const struct hash *id,
+                             struct bytes *out, struct err *err)
 {
     if (kind < ITEM_KEY_REVOCATION) {
         return chart_statement(chart_of(b), id, b->arena, out, err);
@@ -279,7 +285,8 @@ static bool fill_new(struct outgoing_batch *b, const struct outbox_row *rows, si
         return versions_new(b, rows, count, err);
     }
     for (size_t i = 0; i < count; i++) {
-        if (!(rows[i].kind == ITEM_CONTRIBUTION ? contribution_new(b, &rows[i], err) : control_new(b, &rows[i], err))) {
+        if (!(rows[i].kind == ITEM_CONTRIBUTION ? contribution_new(b, &rows[i], err)
+                                                : control_new(b, &rows[i], err))) {
             return false;
         }
     }
@@ -288,16 +295,21 @@ static bool fill_new(struct outgoing_batch *b, const struct outbox_row *rows, si
 
 /* ---- Handing over ------------------------------------------------------------------------------------------------- */
 
-static bool frame_build(struct outgoing_batch *b, const struct lane_make *make, struct bytes *frame, struct err *err)
+static bool frame_build(struct outgoing_batch *b, const struct lane_make *make, struct bytes *frame,
+                        struct err *err)
 {
     struct log *log = chart_log(chart_of(b));
     struct bytes note = BYTES_NONE;
     if (!log_checkpoint(log, b->arena, &note, err) && err->code != ERR_NOT_FOUND) {
         return false;
     }
-    const struct batch_parts parts = {.stream = &make->stream, .before = {b->rows[0].place.n - 1, make->before.chain},
-                                      .items = b->parts, .count = b->count, .disclosures = b->disclosures,
-                                      .disclosures_count = b->disclosures_count, .checkpoint = note};
+    const struct batch_parts parts = {.stream = &make->stream,
+                                      .before = {b->rows[0].place.n - 1, make->before.chain},
+                                      .items = b->parts,
+                                      .count = b->count,
+                                      .disclosures = b->disclosures,
+                                      .disclosures_count = b->disclosures_count,
+                                      .checkpoint = note};
     return batch_build(&parts, world_hlc(b->ch->peers->world), keys_statement(chart_keys(chart_of(b))), b->arena,
                        frame, NULL, err);
 }
@@ -307,9 +319,9 @@ static bool tell_numbered(struct outgoing_batch *b, const struct lane_make *make
                           struct err *err)
 {
     struct hash chains[BATCH_ITEMS_MAX];
-    struct lane_event event = {.kind = LANE_NUMBERED, .numbered = {.again = make->again, .first = first,
-                                                                   .count = b->count, .chains = chains,
-                                                                   .more = more}};
+    struct lane_event event = {
+        .kind = LANE_NUMBERED,
+        .numbered = {.again = make->again, .first = first, .count = b->count, .chains = chains, .more = more}};
     for (size_t i = 0; i < b->count; i++) {
         chains[i] = b->rows[i].place.chain;
     }
@@ -366,8 +378,9 @@ static bool send_new(struct outgoing_batch *b, const struct lane_make *make, str
     size_t run = MIN(run_length(rows, count), max);
     b->txn = log_txn_new(chart_log(chart));
     chart_lock(chart, &rows[0].subject.p);
-    bool ok = make_new(b, make, rows, run, run < count && (b->ch->lane == CHARTMESH__V1__LANE__LANE_CONTROL ||
-                                                           rows[0].kind == ITEM_VERSION), err);
+    bool ok = make_new(
+        b, make, rows, run,
+        run < count && (b->ch->lane == CHARTMESH__V1__LANE__LANE_CONTROL || rows[0].kind == ITEM_VERSION), err);
     chart_unlock(chart, &rows[0].subject.p);
     return ok;
 }
@@ -376,7 +389,8 @@ static bool send_new(struct outgoing_batch *b, const struct lane_make *make, str
 
 /* What the gate released under a disclosure that is still of the current generation, read again. ERR_NOT_FOUND or
  * ERR_DENIED: not any more. */
-static bool version_again(struct outgoing_batch *b, const struct numbered *row, struct gate_item *out, struct err *err)
+static bool version_again(struct outgoing_batch *b, const struct numbered *row, struct gate_item *out,
+                          struct err *err)
 {
     struct chart *chart = chart_of(b);
     struct chart_version *versions;
@@ -426,12 +440,13 @@ static bool contribution_again(struct outgoing_batch *b, const struct numbered *
            err_raise(err, ERR_DENIED, "its parent is under another disclosure now");
 }
 
-/* In the ledger it counts as held under no generation: to be disclosed anew, and ordered back if it must not be. */
+/* In the ledger it counts as held under no generation: to be disclosed anew, and ordered back if it must not be.
+ */
 static bool ledger_stale(struct outgoing_batch *b, const struct numbered *row, struct err *err)
 {
     struct ledger_row ledger;
-    if (!chart_ledger_get(chart_of(b), &row->subject, &row->document, &row->statement, &b->ch->peer->facility, &ledger,
-                          err)) {
+    if (!chart_ledger_get(chart_of(b), &row->subject, &row->document, &row->statement, &b->ch->peer->facility,
+                          &ledger, err)) {
         return err->code == ERR_NOT_FOUND;
     }
     if (ledger.n != row->place.n || ledger.state > LEDGER_SENT) {
@@ -444,10 +459,13 @@ static bool ledger_stale(struct outgoing_batch *b, const struct numbered *row, s
 /* The number stays, its content does not go; if it is permitted again it gets a number of its own. */
 static bool withdraw(struct outgoing_batch *b, struct numbered *row, struct err *err)
 {
-    const struct outbox_row owed = {.kind = row->kind, .subject = row->subject, .document = row->document,
-                                    .statement = row->statement};
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WITHDRAWN, .subject = &row->subject,
-                                    .objects = &row->statement, .objects_len = 1, .disclosure = &row->disclosure,
+    const struct outbox_row owed = {
+        .kind = row->kind, .subject = row->subject, .document = row->document, .statement = row->statement};
+    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WITHDRAWN,
+                                    .subject = &row->subject,
+                                    .objects = &row->statement,
+                                    .objects_len = 1,
+                                    .disclosure = &row->disclosure,
                                     .counterpart = &b->ch->peer->facility};
     bool requeue = carries_version(row->kind);
     if (row->kind == ITEM_VERSION && !ledger_stale(b, row, err)) {
@@ -480,7 +498,8 @@ static bool item_again(struct outgoing_batch *b, struct numbered *row, struct er
             return true;
         }
     } else {
-        ok = row->kind == ITEM_VERSION ? version_again(b, row, &item, err) : contribution_again(b, row, &item, err);
+        ok =
+            row->kind == ITEM_VERSION ? version_again(b, row, &item, err) : contribution_again(b, row, &item, err);
         if (ok && !disclosure_add(b, &row->disclosure, BYTES_NONE, err)) {
             return false;
         }
@@ -504,7 +523,7 @@ static bool make_again(struct outgoing_batch *b, const struct lane_make *make, s
 {
     for (size_t i = 0; i < count; i++) {
         if (i > 0 && b->size + FRAME_ROOM + (256 << 10) > FRAME_MAX) {
-            break;                       /* room for one more item at its largest is no longer sure */
+            break; /* room for one more item at its largest is no longer sure */
         }
         if (!item_again(b, &rows[i], err)) {
             return err_wrap(err, "hand-off of number %ju", (uintmax_t)rows[i].place.n);
@@ -528,7 +547,7 @@ static bool send_again(struct outgoing_batch *b, const struct lane_make *make, s
         return false;
     }
     if (make->first <= ours.acked.n) {
-        return nothing(b->ch, make, b->arena, err);   /* acknowledged meanwhile */
+        return nothing(b->ch, make, b->arena, err); /* acknowledged meanwhile */
     }
     if (!numbered_load(b->ch, make->first, make->count, b->arena, &rows, &count, err)) {
         return false;
@@ -578,7 +597,8 @@ static enum ledger_state settled_state(const struct numbered *row, Chartmesh__V1
     if (row->kind == 0 || result == CHARTMESH__V1__RESULT__RESULT_FENCED) {
         return LEDGER_WITHDRAWN;
     }
-    bool refused = result == CHARTMESH__V1__RESULT__RESULT_SUPPRESSED || result == CHARTMESH__V1__RESULT__RESULT_REFUSED;
+    bool refused =
+        result == CHARTMESH__V1__RESULT__RESULT_SUPPRESSED || result == CHARTMESH__V1__RESULT__RESULT_REFUSED;
     return refused ? LEDGER_REFUSED : LEDGER_STORED;
 }
 
@@ -588,14 +608,15 @@ static bool settle_row(struct channel *ch, struct log_txn *txn, const struct num
 {
     struct chart *chart = ch->peers->options.chart;
     struct ledger_row ledger;
-    const struct outbox_row owed = {.kind = ITEM_VERSION, .subject = row->subject, .document = row->document,
-                                    .statement = row->statement};
+    const struct outbox_row owed = {
+        .kind = ITEM_VERSION, .subject = row->subject, .document = row->document, .statement = row->statement};
     numbered_delete(ch, txn, row->place.n);
     if (ch->lane != CHARTMESH__V1__LANE__LANE_BULK || row->kind == ITEM_CONTRIBUTION ||
         !id_equal(&row->subject.facility, chart_facility(chart))) {
         return true;
     }
-    if (!chart_ledger_get(chart, &row->subject, &row->document, &row->statement, &ch->peer->facility, &ledger, err)) {
+    if (!chart_ledger_get(chart, &row->subject, &row->document, &row->statement, &ch->peer->facility, &ledger,
+                          err)) {
         return err->code == ERR_NOT_FOUND;
     }
     if (ledger.n == row->place.n && ledger.state <= LEDGER_SENT) {
@@ -608,8 +629,8 @@ static bool settle_row(struct channel *ch, struct log_txn *txn, const struct num
            chart_outbox_put(chart, txn, &ch->peer->facility, &owed, err);
 }
 
-static bool settle_run(struct channel *ch, const struct lane_settle *settle, const struct numbered *rows, size_t count,
-                       struct ours_row *ours, struct err *err)
+static bool settle_run(struct channel *ch, const struct lane_settle *settle, const struct numbered *rows,
+                       size_t count, struct ours_row *ours, struct err *err)
 {
     struct chart *chart = ch->peers->options.chart;
     struct log_txn *txn = log_txn_new(chart_log(chart));
@@ -635,7 +656,8 @@ bool send_settle(struct channel *ch, const struct lane_settle *settle, struct ar
     struct numbered *rows;
     size_t count;
     if (!ours_load(ch, arena, &ours, err) ||
-        !numbered_load(ch, ours.acked.n + 1, (size_t)(settle->place.n - ours.acked.n), arena, &rows, &count, err)) {
+        !numbered_load(ch, ours.acked.n + 1, (size_t)(settle->place.n - ours.acked.n), arena, &rows, &count,
+                       err)) {
         return err_wrap(err, "settle");
     }
     ours.ack = settle->ack;

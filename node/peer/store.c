@@ -11,8 +11,6 @@ struct run {
     const struct batch *batch;
     struct theirs_row *theirs;
     struct subject subject;
-    struct hash put[STORE_RUN_MAX];      /* disclosures that are in this transaction already */
-    size_t put_count;
     /* What the RECEIVE entry lists: versions under one disclosure. */
     struct hash received[STORE_RUN_MAX];
     size_t received_count;
@@ -37,7 +35,8 @@ static void except(struct run *run, uint64_t n, Chartmesh__V1__Result result)
 static bool subject_from(const Chartmesh__V1__Subject *message, struct subject *out)
 {
     struct id facility, patient;
-    if (!message || !id_from(bytes_pb(message->facility), &facility) || !id_from(bytes_pb(message->patient), &patient)) {
+    if (!message || !id_from(bytes_pb(message->facility), &facility) ||
+        !id_from(bytes_pb(message->patient), &patient)) {
         return false;
     }
     *out = subject_make(&facility, &patient);
@@ -69,7 +68,7 @@ static struct subject item_subject(const struct batch_item *item)
     default:
         break;
     }
-    (void)found;                         /* lengths were checked with the statement's form */
+    (void)found; /* lengths were checked with the statement's form */
     return subject;
 }
 
@@ -77,9 +76,13 @@ static bool log_add(struct run *run, Chartmesh__V1__EntryKind kind, const struct
                     const struct hash *disclosure, const char *reason, struct err *err)
 {
     bool of_patient = !id_is_zero(&run->subject.facility);
-    const struct log_entry entry = {.kind = kind, .subject = of_patient ? &run->subject : NULL, .objects = objects,
-                                    .objects_len = count, .disclosure = disclosure,
-                                    .counterpart = &run->ch->peer->facility, .reason = reason};
+    const struct log_entry entry = {.kind = kind,
+                                    .subject = of_patient ? &run->subject : NULL,
+                                    .objects = objects,
+                                    .objects_len = count,
+                                    .disclosure = disclosure,
+                                    .counterpart = &run->ch->peer->facility,
+                                    .reason = reason};
     return log_txn_add(run->txn, &entry, err);
 }
 
@@ -102,17 +105,6 @@ static bool received_add(struct run *run, const struct batch_item *item, struct 
     run->under = item->disclosure->id;
     run->received[run->received_count++] = item->statement.id;
     return true;
-}
-
-static bool disclosure_put(struct run *run, const struct statement *disclosure, struct err *err)
-{
-    for (size_t i = 0; i < run->put_count; i++) {
-        if (hash_equal(&run->put[i], &disclosure->id)) {
-            return true;
-        }
-    }
-    run->put[run->put_count++] = disclosure->id;
-    return chart_disclosure_put(chart_of(run), run->txn, disclosure, err);
 }
 
 /* The content of a version whose parent has the same: RELABEL and ENTERED_IN_ERROR share it. */
@@ -150,15 +142,19 @@ static bool content_new(struct run *run, const struct batch_item *item, const st
     *complete = hidden || item->content.length == 0 || item->chunk0.len > 0;
     return chart_content_new(chart_of(run), run->txn, &run->subject, out, err) &&
            chart_content_meta(chart_of(run), run->txn, out, document, &item->content, err) &&
-           (item->chunk0.len == 0 || chart_content_chunk(chart_of(run), run->txn, out, 0, true, item->chunk0, err));
+           (item->chunk0.len == 0 ||
+            chart_content_chunk(chart_of(run), run->txn, out, 0, true, item->chunk0, err));
 }
 
-static void want(struct run *run, const struct batch_item *item, const struct id *document, const struct id *content)
+static void want(struct run *run, const struct batch_item *item, const struct id *document,
+                 const struct id *content)
 {
-    run->wants[run->wants_count++] = (struct want_row){
-        .version = item->statement.id, .disclosure = item->disclosure->id,
-        .chunks = content_chunks(item->content.length), .subject = run->subject, .document = *document,
-        .content = *content};
+    run->wants[run->wants_count++] = (struct want_row){.version = item->statement.id,
+                                                       .disclosure = item->disclosure->id,
+                                                       .chunks = content_chunks(item->content.length),
+                                                       .subject = run->subject,
+                                                       .document = *document,
+                                                       .content = *content};
 }
 
 /* What is retracted is not pulled any further: the origin would not give it. */
@@ -198,7 +194,8 @@ static bool author_ok(struct run *run, const struct batch_item *item)
     struct statement verified;
     struct err err;
     const struct trust *trust = chart_trust_take(chart_of(run));
-    bool ok = trust_check(trust, item->statement.envelope, STATEMENT_VERSION, 0, NULL, run->arena, &verified, &err);
+    bool ok =
+        trust_check(trust, item->statement.envelope, STATEMENT_VERSION, 0, NULL, run->arena, &verified, &err);
     chart_trust_give(chart_of(run));
     if (!ok) {
         channel_log(run->ch, "quarantined", err.text);
@@ -214,7 +211,8 @@ static bool quarantine(struct run *run, const struct batch_item *item, struct er
 }
 
 /* What is here already only comes under another disclosure; our own contribution is no longer pending. */
-static bool version_known(struct run *run, const struct batch_item *item, const struct id *document, struct err *err)
+static bool version_known(struct run *run, const struct batch_item *item, const struct id *document,
+                          struct err *err)
 {
     struct want_row row;
     if (!chart_version_flags(chart_of(run), run->txn, &run->subject, document, &item->statement.id, 0,
@@ -247,13 +245,14 @@ static bool apply_version(struct run *run, const struct batch_item *item, struct
         return false;
     }
     if (generation_compare(under, fence) < 0) {
-        except(run, item->n, CHARTMESH__V1__RESULT__RESULT_FENCED);          /* I5 */
+        except(run, item->n, CHARTMESH__V1__RESULT__RESULT_FENCED); /* I5 */
         return true;
     }
     if (!author_ok(run, item)) {
         return quarantine(run, item, err);
     }
-    return known(run, &item->statement.id, &here, err) && disclosure_put(run, item->disclosure, err) &&
+    return known(run, &item->statement.id, &here, err) &&
+           chart_disclosure_under(chart_of(run), run->txn, item->disclosure, &item->statement.id, err) &&
            (here ? version_known(run, item, &document, err) : version_new(run, item, &document, err)) &&
            received_add(run, item, err);
 }
@@ -261,8 +260,8 @@ static bool apply_version(struct run *run, const struct batch_item *item, struct
 /* ---- Contributions ------------------------------------------------------------------------------------------------- */
 
 /* Labels below what its parents say are refused (formats 3). */
-static bool labels_fit(struct run *run, const Chartmesh__V1__Version *version, const struct id *document, bool *fit,
-                       struct err *err)
+static bool labels_fit(struct run *run, const Chartmesh__V1__Version *version, const struct id *document,
+                       bool *fit, struct err *err)
 {
     struct chart_version *versions;
     Chartmesh__V1__Labels *joined = NULL;
@@ -294,7 +293,8 @@ static bool entitled(struct run *run, const struct batch_item *item, const struc
         if (!hash_from(bytes_pb(version->parents[i]), &parent)) {
             continue;
         }
-        if (!chart_ledger_get(chart_of(run), &run->subject, document, &parent, &run->ch->peer->facility, &row, err)) {
+        if (!chart_ledger_get(chart_of(run), &run->subject, document, &parent, &run->ch->peer->facility, &row,
+                              err)) {
             if (err->code != ERR_NOT_FOUND) {
                 return false;
             }
@@ -403,8 +403,8 @@ static bool apply_order(struct run *run, const struct batch_item *item, struct e
         }
     }
     const struct generation to = {order->incarnation, order->generation};
-    if (!chart_purge(chart_of(run), run->txn, &run->subject, documents, order->n_documents, to, run->arena, &purged,
-                     &count, err)) {
+    if (!chart_purge(chart_of(run), run->txn, &run->subject, documents, order->n_documents, to, run->arena,
+                     &purged, &count, err)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -435,7 +435,8 @@ static bool apply_receipt(struct run *run, const struct batch_item *item, struct
     opened.outcome = receipt->outcome;
     if (!chart_case_put(chart_of(run), run->txn, &opened, err) ||
         !chart_statement_put(chart_of(run), run->txn, &run->subject, &item->statement, err) ||
-        !chart_ledger(chart_of(run), &run->subject, NULL, &run->ch->peer->facility, run->arena, &rows, &count, err)) {
+        !chart_ledger(chart_of(run), &run->subject, NULL, &run->ch->peer->facility, run->arena, &rows, &count,
+                      err)) {
         return false;
     }
     bool kept = receipt->outcome == CHARTMESH__V1__OUTCOME__OUTCOME_SEALED_RETAINED;
@@ -463,8 +464,8 @@ static bool of_network(const struct batch_item *item)
     return item->kind >= ITEM_KEY_REVOCATION;
 }
 
-/* Statements of the network that stand together are judged together: a roster needs its memberships, and they need it. What
- * nothing reaches is said to be quarantined; it may come again with what it needs. */
+/* Statements of the network that stand together are judged together: a roster needs its memberships, and they need
+ * it. What nothing reaches is said to be quarantined; it may come again with what it needs. */
 static bool apply_trust(struct run *run, const struct batch_item *items, size_t count, struct err *err)
 {
     void *memory;
@@ -523,7 +524,8 @@ static bool apply_run(struct run *run, const struct batch_item *items, size_t co
     return true;
 }
 
-/* Rows that one transaction puts are not seen by what reads in it: whatever may need an earlier item begins a run. */
+/* Rows that one transaction puts are not seen by what reads in it: whatever may need an earlier item begins a run.
+ */
 static bool begins_run(const struct batch_item *item)
 {
     if (item->kind != ITEM_VERSION) {
@@ -590,11 +592,11 @@ static bool run_apply(struct run *run, const struct batch_item *items, size_t co
 static void tell_wanted(struct run *run, struct err *err)
 {
     for (size_t i = 0; i < run->wants_count; i++) {
-        struct lane_event event = {.kind = LANE_WANTED,
-                                   .pull = {run->wants[i].version, run->wants[i].disclosure, 0,
-                                            run->wants[i].chunks}};
+        struct lane_event event = {
+            .kind = LANE_WANTED,
+            .pull = {run->wants[i].version, run->wants[i].disclosure, 0, run->wants[i].chunks}};
         if (!channel_tell(run->ch, &event, run->arena, err)) {
-            channel_log(run->ch, "wanted", err->text);       /* a later refill asks again */
+            channel_log(run->ch, "wanted", err->text); /* a later refill asks again */
             return;
         }
     }
@@ -659,7 +661,8 @@ static bool apply_all(struct channel *ch, const struct batch *batch, uint64_t sh
     theirs->except = memory;
     forget_shown(theirs, shown);
     if (theirs->incarnation != batch->stream.incarnation || theirs->stored.n == 0) {
-        *theirs = (struct theirs_row){.incarnation = batch->stream.incarnation, .except = theirs->except,
+        *theirs = (struct theirs_row){.incarnation = batch->stream.incarnation,
+                                      .except = theirs->except,
                                       .stored = stream_begin(&batch->stream)};
     }
     theirs->head = batch->head.envelope;
@@ -673,7 +676,8 @@ static bool apply_all(struct channel *ch, const struct batch *batch, uint64_t sh
     return true;
 }
 
-bool store_batch(struct channel *ch, const struct batch *batch, uint64_t shown, struct arena *arena, struct err *err)
+bool store_batch(struct channel *ch, const struct batch *batch, uint64_t shown, struct arena *arena,
+                 struct err *err)
 {
     struct theirs_row theirs = {0};
     struct lane_event event = {.kind = LANE_STORED, .stored = {.batch = batch}};

@@ -7,7 +7,10 @@
 enum { WITNESS_ARENA = 1 << 20, DOMAIN_MAX = 256 };
 
 /* A member's keys, copied out of the trust. */
-struct log_of { char domain[DOMAIN_MAX], witness[DOMAIN_MAX + 16]; struct hash checkpoint_key, witness_key; };
+struct log_of {
+    char domain[DOMAIN_MAX], witness[DOMAIN_MAX + 16];
+    struct hash checkpoint_key, witness_key;
+};
 
 static bool log_of_member(struct peers *peers, const struct id *facility, struct log_of *out, struct err *err)
 {
@@ -29,7 +32,7 @@ static bool log_of_member(struct peers *peers, const struct id *facility, struct
 
 /* Opens a note of that member's log: the origin line is "<domain>/log/<16 hex digits>". */
 static bool log_note_open(const struct log_of *log, struct bytes note, char origin[DOMAIN_MAX + 32],
-                      struct checkpoint *out, uint64_t *incarnation, struct err *err)
+                          struct checkpoint *out, uint64_t *incarnation, struct err *err)
 {
     const char *end = memchr(note.data, '\n', note.len);
     size_t len = end ? (size_t)(end - (const char *)note.data) : 0;
@@ -81,14 +84,14 @@ static bool extends(const struct witness_row *held, const struct checkpoint *nex
            err_raise(err, ERR_INVALID, "checkpoint: not consistent with size %ju", (uintmax_t)held->size);
 }
 
-static bool cosign(struct peers *peers, const struct id *facility, const struct witness_row *row, struct arena *arena,
-                   struct bytes *line, struct err *err)
+static bool cosign(struct peers *peers, const struct id *facility, const struct witness_row *row,
+                   struct arena *arena, struct bytes *line, struct err *err)
 {
     struct chart *chart = peers->options.chart;
     char name[DOMAIN_MAX + 16];
     snprintf(name, sizeof name, "%s/witness", peers->options.domain);
-    if (!checkpoint_cosign(row->note, name, world_now_ms(peers->world) / 1000, keys_witness(chart_keys(chart)), arena,
-                           line, err)) {
+    if (!checkpoint_cosign(row->note, name, world_now_ms(peers->world) / 1000, keys_witness(chart_keys(chart)),
+                           arena, line, err)) {
         return false;
     }
     struct log_txn *txn = log_txn_new(chart_log(chart));
@@ -96,7 +99,7 @@ static bool cosign(struct peers *peers, const struct id *facility, const struct 
         log_txn_free(txn);
         return false;
     }
-    return log_commit(txn, NULL, err);       /* what we cosigned is durable before the cosignature leaves */
+    return log_commit(txn, NULL, err); /* what we cosigned is durable before the cosignature leaves */
 }
 
 static bool add(struct peers *peers, const struct id *facility, const Chartmesh__V1__AddCheckpointRequest *request,
@@ -120,7 +123,7 @@ static bool add(struct peers *peers, const struct id *facility, const Chartmesh_
     }
     reply->size = held.size;
     if (request->old_size != held.size) {
-        return true;                         /* the asker goes on from the size that we hold */
+        return true; /* the asker goes on from the size that we hold */
     }
     row.size = next.size;
     row.root = next.root;
@@ -136,7 +139,7 @@ bool peers_add_checkpoint(struct peers *peers, const struct id *facility,
                           const Chartmesh__V1__AddCheckpointRequest *request, struct arena *arena,
                           Chartmesh__V1__AddCheckpointReply *reply, struct err *err)
 {
-    AUTO_LOCKED(held, peers->witness_lock);  /* two at once must not both extend the same size */
+    AUTO_LOCKED(held, peers->witness_lock); /* two at once must not both extend the same size */
     return add(peers, facility, request, arena, reply, err) || err_wrap(err, "add checkpoint");
 }
 
@@ -149,7 +152,8 @@ static bool line_take(struct peers *peers, const struct log_of *witness, struct 
     struct log *log = chart_log(peers->options.chart);
     struct bytes cosigned;
     struct checkpoint opened;
-    const struct note_key key = {.name = witness->witness, .type = NOTE_WITNESS, .public_key = witness->witness_key};
+    const struct note_key key = {
+        .name = witness->witness, .type = NOTE_WITNESS, .public_key = witness->witness_key};
     if (!checkpoint_add(note, line, arena, &cosigned, err) || !checkpoint_open(cosigned, &key, 1, &opened, err)) {
         return false;
     }
@@ -160,8 +164,8 @@ static bool line_take(struct peers *peers, const struct log_of *witness, struct 
     return log_cosignature(log, size, witness->witness, line, err);
 }
 
-static bool ask(struct peers *peers, struct peer *peer, const struct log_of *witness, struct bytes note, uint64_t size,
-                struct arena *arena, struct err *err)
+static bool ask(struct peers *peers, struct peer *peer, const struct log_of *witness, struct bytes note,
+                uint64_t size, struct arena *arena, struct err *err)
 {
     struct log *log = chart_log(peers->options.chart);
     const struct peer_transport *t = &peers->options.transport;
@@ -184,7 +188,7 @@ static bool ask(struct peers *peers, struct peer *peer, const struct log_of *wit
         return false;
     }
     if (reply->cosignature.len == 0) {
-        peer->witnessed = MIN(reply->size, size);        /* it holds that much: the next tick goes on from there */
+        peer->witnessed = MIN(reply->size, size); /* it holds that much: the next tick goes on from there */
         return true;
     }
     peer->witnessed = size;
@@ -200,8 +204,10 @@ void witness_ask(struct peers *peers)
     struct bytes note;
     struct checkpoint newest;
     struct err err;
-    const struct note_key none = {.name = log_origin(log), .type = NOTE_LOG,
-                                  .public_key = *signing_key_public(keys_checkpoint(chart_keys(peers->options.chart)))};
+    const struct note_key none = {.name = log_origin(log),
+                                  .type = NOTE_LOG,
+                                  .public_key =
+                                      *signing_key_public(keys_checkpoint(chart_keys(peers->options.chart)))};
     if (!log_checkpoint(log, &arena, &note, &err) || !checkpoint_open(note, &none, 1, &newest, &err)) {
         return;
     }

@@ -33,7 +33,8 @@ static Chartmesh__V1__Head *head_of(struct federation *f, const struct id *facil
 {
     struct err err;
     Chartmesh__V1__Head *head = NULL;
-    assert_ok(head_make(id_is_zero(&f->network) ? NULL : &f->network, facility, FEDERATION_HLC, arena, &head, &err));
+    assert_ok(
+        head_make(id_is_zero(&f->network) ? NULL : &f->network, facility, FEDERATION_HLC, arena, &head, &err));
     return head;
 }
 
@@ -46,8 +47,8 @@ static struct statement signed_by(enum statement_kind kind, ProtobufCMessage *me
     return statement;
 }
 
-static struct bytes signed_one(struct federation *f, enum statement_kind kind, ProtobufCMessage *message, size_t by,
-                               struct arena *arena)
+static struct bytes signed_one(struct federation *f, enum statement_kind kind, ProtobufCMessage *message,
+                               size_t by, struct arena *arena)
 {
     const struct signing_key *key = f->members[by].statement;
     return signed_by(kind, message, &key, 1, arena).envelope;
@@ -109,7 +110,7 @@ static struct hash join(struct federation *f, size_t i)
 }
 
 static struct bytes list(struct federation *f, uint64_t version, const struct signing_key *operator,
-                         struct arena *arena)
+                         struct arena * arena)
 {
     Chartmesh__V1__Roster roster = CHARTMESH__V1__ROSTER__INIT;
     Chartmesh__V1__Instant expires = CHARTMESH__V1__INSTANT__INIT;
@@ -136,14 +137,14 @@ struct federation *federation_new(size_t count)
     arena_init(&f->arena, 1 << 20);
     f->count = count;
     struct hash seed = seed_of(0, "operator");
-    struct signing_key *operator = key_of(&seed);
+    struct signing_key *operator= key_of(&seed);
     struct bytes envelopes[FEDERATION_MAX + 2];
     envelopes[0] = found(f, operator);
     for (size_t i = 0; i < count; i++) {
         f->memberships[i] = join(f, i);
         envelopes[2 + i] = f->members[i].membership;
     }
-    envelopes[1] = list(f, 1, operator, &f->arena);
+    envelopes[1] = list(f, 1, operator, & f->arena);
     assert_ok(trust_new(&f->first_network, &f->trust, &err));
     assert_ok(trust_add(f->trust, envelopes, count + 2, NULL, &err));
     assert_ok(trust_write(f->trust, &f->arena, &f->trust_file, &err));
@@ -154,7 +155,7 @@ struct federation *federation_new(size_t count)
 struct bytes federation_roster(struct federation *f, uint64_t version, struct arena *arena)
 {
     struct hash seed = seed_of(0, "operator");
-    struct signing_key *operator = key_of(&seed);
+    struct signing_key *operator= key_of(&seed);
     struct bytes roster = list(f, version, operator, arena);
     signing_key_free(operator);
     return roster;
@@ -274,8 +275,8 @@ struct bytes federation_sign_notice(struct federation *f, size_t by, size_t to, 
     return signed_one(f, STATEMENT_NOTICE, &notice.base, by, arena);
 }
 
-struct bytes federation_sign_order(struct federation *f, size_t by, size_t to, uint8_t patient, uint64_t generation,
-                                   struct arena *arena)
+struct bytes federation_sign_order(struct federation *f, size_t by, size_t to, uint8_t patient,
+                                   uint64_t generation, struct arena *arena)
 {
     struct id patient_id = small_id(by, 'p', patient);
     Chartmesh__V1__PurgeOrder order = CHARTMESH__V1__PURGE_ORDER__INIT;

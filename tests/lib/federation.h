@@ -33,10 +33,12 @@ struct federation {
 struct federation *federation_new(size_t count);
 void federation_free(struct federation *f);
 
-/* federation_roster signs the next roster, of the same members. The federation's own trust stays with the first. */
+/* federation_roster signs the next roster, of the same members. The federation's own trust stays with the first.
+ */
 struct bytes federation_roster(struct federation *f, uint64_t version, struct arena *arena);
 
-/* What they sign. `by` and `to` are places in members; the patient is one of `by`'s (for a version: of `origin`). */
+/* What they sign. `by` and `to` are places in members; the patient is one of `by`'s (for a version: of `origin`).
+ */
 struct federation_version {
     size_t origin, by;                       /* whose patient; who signs */
     uint8_t patient, document;               /* ids are made of these */
@@ -44,7 +46,8 @@ struct federation_version {
     struct hash parent;                      /* zero: none */
     struct bytes content;                    /* plain; salt is zeros with `document` in front */
 };
-struct bytes federation_sign_version(struct federation *f, const struct federation_version *v, struct arena *arena);
+struct bytes federation_sign_version(struct federation *f, const struct federation_version *v,
+                                     struct arena *arena);
 struct content_meta federation_content(const struct federation_version *v);
 
 struct federation_disclosure {
@@ -60,6 +63,6 @@ struct bytes federation_sign_disclosure(struct federation *f, const struct feder
 
 /* A notice of retraction, number `n` (its document id is made of it). */
 struct bytes federation_sign_notice(struct federation *f, size_t by, size_t to, uint64_t n, struct arena *arena);
-struct bytes federation_sign_order(struct federation *f, size_t by, size_t to, uint8_t patient, uint64_t generation,
-                                   struct arena *arena);
+struct bytes federation_sign_order(struct federation *f, size_t by, size_t to, uint8_t patient,
+                                   uint64_t generation, struct arena *arena);
 struct bytes federation_sign_epoch(struct federation *f, size_t by, uint64_t incarnation, struct arena *arena);

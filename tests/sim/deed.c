@@ -111,8 +111,11 @@ static bool version_end(struct deed *deed, struct log_txn *txn, Chartmesh__V1__V
         return false;
     }
     const struct log_who who = {.principal = version->author->principal, .user = "u"};
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WRITE, .who = &who,
-                                    .subject = &deed->subject, .objects = &statement.id, .objects_len = 1};
+    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WRITE,
+                                    .who = &who,
+                                    .subject = &deed->subject,
+                                    .objects = &statement.id,
+                                    .objects_len = 1};
     deed->version = statement.id;
     return log_txn_add(txn, &entry, err);
 }
@@ -143,10 +146,11 @@ static bool amendable(const struct chart_version *v)
            (!v->copy || v->pending || !hash_is_zero(&v->disclosure));
 }
 
-/* Parents and what follows from them. Two or more heads become one: a merge; or, half of the time, only the first is amended and
- * the conflict stays. */
-static bool version_parents(struct deed *deed, Chartmesh__V1__Version *version, const struct chart_version *versions,
-                            size_t count, bool retract, const struct chart_version **parent, struct err *err)
+/* Parents and what follows from them. Two or more heads become one: a merge; or, half of the time, only the first
+ * is amended and the conflict stays. */
+static bool version_parents(struct deed *deed, Chartmesh__V1__Version *version,
+                            const struct chart_version *versions, size_t count, bool retract,
+                            const struct chart_version **parent, struct err *err)
 {
     bool merge = !retract && sim_choose(deed->node->sim, 2);
     struct version_node nodes[16];
@@ -165,7 +169,7 @@ static bool version_parents(struct deed *deed, Chartmesh__V1__Version *version, 
             }
         }
     }
-    version->kind = retract ? CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR
+    version->kind = retract                  ? CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR
                     : version->n_parents > 1 ? CHARTMESH__V1__KIND__KIND_MERGE
                                              : CHARTMESH__V1__KIND__KIND_AMENDMENT;
     return version->n_parents == 0 ||
@@ -206,8 +210,8 @@ static bool amend(struct deed *deed, struct log_txn *txn, struct err *err)
 
 /* ---- Consent ------------------------------------------------------------------------------------------------------------ */
 
-static bool policy_links(struct deed *deed, struct chart_policy *policies, size_t count, Chartmesh__V1__Policy *policy,
-                         struct err *err)
+static bool policy_links(struct deed *deed, struct chart_policy *policies, size_t count,
+                         Chartmesh__V1__Policy *policy, struct err *err)
 {
     struct version_node nodes[16];
     void *memory;
@@ -220,9 +224,12 @@ static bool policy_links(struct deed *deed, struct chart_policy *policies, size_
             continue;
         }
         const Chartmesh__V1__Policy *old = policies[i].message;
-        nodes[policy->n_parents] = (struct version_node){
-            .id = policies[i].id, .tag = old->dot->tag, .counter = old->dot->counter,
-            .context = (const Chartmesh__V1__Dot *const *)old->context, .context_len = old->n_context};
+        nodes[policy->n_parents] =
+            (struct version_node){.id = policies[i].id,
+                                  .tag = old->dot->tag,
+                                  .counter = old->dot->counter,
+                                  .context = (const Chartmesh__V1__Dot *const *)old->context,
+                                  .context_len = old->n_context};
         policy->parents[policy->n_parents++] = PB(policies[i].id);
     }
     return policy->n_parents == 0 ||
@@ -248,13 +255,17 @@ static bool policy_commit(struct deed *deed, struct log_txn *txn, Chartmesh__V1_
         heads[i] = old[i];
         heads[i].head = false;
     }
-    heads[count] = (struct chart_policy){.id = statement.id, .envelope = statement.envelope, .head = true,
+    heads[count] = (struct chart_policy){.id = statement.id,
+                                         .envelope = statement.envelope,
+                                         .head = true,
                                          .message = (const Chartmesh__V1__Policy *)statement.message};
     deed->version = statement.id;
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_POLICY, .subject = &deed->subject,
-                                    .objects = &statement.id, .objects_len = 1};
-    return log_txn_add(txn, &entry, err) &&
-           gate_policy_effects(node->gate, txn, &deed->subject, heads, count + 1, generation, &grants, &orders, err);
+    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_POLICY,
+                                    .subject = &deed->subject,
+                                    .objects = &statement.id,
+                                    .objects_len = 1};
+    return log_txn_add(txn, &entry, err) && gate_policy_effects(node->gate, txn, &deed->subject, heads, count + 1,
+                                                                generation, &grants, &orders, err);
 }
 
 static bool grant(struct deed *deed, struct log_txn *txn, struct err *err)
@@ -270,7 +281,8 @@ static bool grant(struct deed *deed, struct log_txn *txn, struct err *err)
     ProtobufCBinaryData facilities[SIM_NODES];
     if (!version_begin(deed, txn, &f, &unused, err) ||
         !chart_policies(node->chart, &deed->subject, deed->arena, &policies, &count, err) ||
-        !policy_links(deed, policies, count, &policy, err) || !chart_head(node->chart, deed->arena, &policy.head, err) ||
+        !policy_links(deed, policies, count, &policy, err) ||
+        !chart_head(node->chart, deed->arena, &policy.head, err) ||
         !chart_policy_dot(node->chart, txn, &deed->subject, &f.dot, err)) {
         return false;
     }
@@ -344,8 +356,8 @@ static void deed_run(void *arg)
                 deed->document.bytes[15], deed->facilities);
         acknowledge(deed);
     } else if (err.code != ERR_STATE) {
-        sim_broken(sim, "UNEXPECTED", "%zu %s: %s (%s:%d)", deed->node->number, names[deed->kind], err.text, err.file,
-                   err.line);
+        sim_broken(sim, "UNEXPECTED", "%zu %s: %s (%s:%d)", deed->node->number, names[deed->kind], err.text,
+                   err.file, err.line);
     }
     deed->node->busy = false;
     free(deed);
@@ -369,7 +381,7 @@ static struct subject some_subject(struct sim *sim, size_t owner, bool fresh)
 {
     size_t *count = &sim->subject_count[owner];
     if (*count == 0 || (fresh && *count < SIM_SUBJECTS && sim_choose(sim, 2))) {
-        struct id patient = {{(uint8_t)owner, (uint8_t)++*count}};
+        struct id patient = {{(uint8_t)owner, (uint8_t)++ * count}};
         sim->subjects[owner][*count - 1] = subject_make(&sim->f->members[owner].id, &patient);
         return sim->subjects[owner][*count - 1];
     }
@@ -378,8 +390,9 @@ static struct subject some_subject(struct sim *sim, size_t owner, bool fresh)
 
 void deed_any(struct sim_node *node)
 {
-    static const enum deed_kind often[] = {DEED_PUT, DEED_PUT, DEED_PUT, DEED_AMEND, DEED_AMEND, DEED_AMEND,
-                                           DEED_GRANT, DEED_GRANT, DEED_GRANT, DEED_RETRACT, DEED_UPLOAD};
+    static const enum deed_kind often[] = {DEED_PUT,   DEED_PUT,     DEED_PUT,   DEED_AMEND,
+                                           DEED_AMEND, DEED_AMEND,   DEED_GRANT, DEED_GRANT,
+                                           DEED_GRANT, DEED_RETRACT, DEED_UPLOAD};
     struct sim *sim = node->sim;
     if (!node->up || node->busy) {
         return;
@@ -392,7 +405,7 @@ void deed_any(struct sim_node *node)
     deed->kind = often[sim_choose(sim, COUNT(often))];
     size_t owner = node->number;
     if (deed->kind == DEED_AMEND) {
-        owner = sim_choose(sim, SIM_NODES);              /* also what others own: a contribution */
+        owner = sim_choose(sim, SIM_NODES); /* also what others own: a contribution */
     }
     deed->subject = some_subject(sim, owner, deed->kind == DEED_PUT);
     bool new_document = deed->kind == DEED_PUT || deed->kind == DEED_UPLOAD;

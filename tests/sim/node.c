@@ -89,15 +89,21 @@ static void peer_log(void *context, const struct id *peer, const char *lane, con
 static void open_log(struct sim_node *node, const struct federation_member *m)
 {
     struct err err;
-    const struct keys_secrets secrets = {.root = {{(uint8_t)(node->number + 1)}}, .statement = m->statement_seed,
-                                         .checkpoint = m->checkpoint_seed, .witness = m->witness_seed,
+    const struct keys_secrets secrets = {.root = {{(uint8_t)(node->number + 1)}},
+                                         .statement = m->statement_seed,
+                                         .checkpoint = m->checkpoint_seed,
+                                         .witness = m->witness_seed,
                                          .sealing = m->sealing_secret};
     const struct keyring_port ring = {ring_load, ring_save, node};
     sim_must(node->sim, store_open(&(struct store_options){.disk = node->disk}, &node->store, &err));
     sim_must(node->sim, keys_open(node->store, node->world, &secrets, &ring, &node->keys, &err));
-    const struct log_options options = {.store = node->store, .keys = node->keys, .world = node->world,
-                                        .anchor = {anchor_load, anchor_save, node}, .network = node->sim->f->network,
-                                        .facility = m->id, .domain = m->domain};
+    const struct log_options options = {.store = node->store,
+                                        .keys = node->keys,
+                                        .world = node->world,
+                                        .anchor = {anchor_load, anchor_save, node},
+                                        .network = node->sim->f->network,
+                                        .facility = m->id,
+                                        .domain = m->domain};
     sim_must(node->sim, log_open(&options, &node->log, &err));
 }
 
@@ -109,17 +115,26 @@ void node_start(struct sim_node *node)
     sim_say(sim, "%zu: starts", node->number);
     node->world = world_sim_world(sim->room, (int64_t)sim_choose(sim, 2000) - 1000);
     open_log(node, m);
-    const struct chart_options chart = {.store = node->store, .keys = node->keys, .log = node->log,
-                                        .world = node->world, .first_network = sim->f->first_network,
-                                        .trust_file = sim->f->trust_file, .facility = m->id};
+    const struct chart_options chart = {.store = node->store,
+                                        .keys = node->keys,
+                                        .log = node->log,
+                                        .world = node->world,
+                                        .first_network = sim->f->first_network,
+                                        .trust_file = sim->f->trust_file,
+                                        .facility = m->id};
     sim_must(sim, chart_open(&chart, &node->chart, &err));
     const struct consent_config consent = {.facility = m->id, .notice = "for treatment only"};
     const struct gate_options gate = {.chart = node->chart, .consent = &consent, .may = may_all};
     sim_must(sim, gate_open(&gate, &node->gate, &err));
     sim_must(sim, world_lane_open(node->world, "deeds", 1, &node->deeds, &err));
-    const struct peers_options peers = {.store = node->store, .chart = node->chart, .gate = node->gate,
-                                        .domain = m->domain, .transport = wire_transport(node), .tick_ms = 500,
-                                        .log = peer_log, .log_context = node};
+    const struct peers_options peers = {.store = node->store,
+                                        .chart = node->chart,
+                                        .gate = node->gate,
+                                        .domain = m->domain,
+                                        .transport = wire_transport(node),
+                                        .tick_ms = 500,
+                                        .log = peer_log,
+                                        .log_context = node};
     sim_must(sim, peers_open(&peers, &node->peers, &err));
     node->disk_lock = world_lock_new(node->world);
     node->disk_never = world_event_new(node->world);
@@ -129,8 +144,8 @@ void node_start(struct sim_node *node)
     store_disk_on_sync(node->disk, on_sync, node);
 }
 
-/* What a dead process had in memory is lost: its log and its world stay as they are, until the room is freed. The rest is
- * taken away to save memory. */
+/* What a dead process had in memory is lost: its log and its world stay as they are, until the room is freed. The
+ * rest is taken away to save memory. */
 void node_buried(struct sim_node *node)
 {
     node->up = false;

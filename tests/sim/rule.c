@@ -47,9 +47,10 @@ static bool subject_of(const Chartmesh__V1__Subject *message, struct subject *ou
     return true;
 }
 
-/* I1, I2: a durable disclosure at the subject's current generation. I3: in the ledger. I6: to whom it names. I7: complete. */
-static void rule_disclosed(struct sim_node *from, size_t to, const struct hash *version, const struct hash *disclosure,
-                           const struct id *document, struct arena *arena)
+/* I1, I2: a durable disclosure at the subject's current generation. I3: in the ledger. I6: to whom it names. I7:
+ * complete. */
+static void rule_disclosed(struct sim_node *from, size_t to, const struct hash *version,
+                           const struct hash *disclosure, const struct id *document, struct arena *arena)
 {
     struct sim *sim = from->sim;
     struct err err;
@@ -63,7 +64,8 @@ static void rule_disclosed(struct sim_node *from, size_t to, const struct hash *
         sim_broken(sim, "I1", "%zu hands over without a durable disclosure: %s", from->number, err.text);
     }
     const Chartmesh__V1__Disclosure *d = AS(Disclosure, &statement);
-    if (!bytes_equal(bytes_pb(d->recipient), BYTES_OF(sim->f->members[to].id)) || !subject_of(d->subject, &subject)) {
+    if (!bytes_equal(bytes_pb(d->recipient), BYTES_OF(sim->f->members[to].id)) ||
+        !subject_of(d->subject, &subject)) {
         sim_broken(sim, "I6", "%zu hands over to %zu what is disclosed to another", from->number, to);
     }
     if (d->n_basis == 0 || !d->terms || !d->terms->notice[0]) {
@@ -115,7 +117,8 @@ static void rule_note(struct sim_node *from, struct bytes note, struct arena *ar
     struct checkpoint checkpoint;
     struct hash root = {0};
     (void)arena;
-    const struct note_key key = {.name = log_origin(from->log), .type = NOTE_LOG,
+    const struct note_key key = {.name = log_origin(from->log),
+                                 .type = NOTE_LOG,
                                  .public_key = *signing_key_public(sim->f->members[from->number].checkpoint)};
     if (note.len == 0) {
         return;
@@ -134,8 +137,8 @@ static void rule_note(struct sim_node *from, struct bytes note, struct arena *ar
     }
 }
 
-static void rule_batch(struct sim_node *from, size_t to, Chartmesh__V1__Lane lane, const Chartmesh__V1__Batch *batch,
-                       struct arena *arena)
+static void rule_batch(struct sim_node *from, size_t to, Chartmesh__V1__Lane lane,
+                       const Chartmesh__V1__Batch *batch, struct arena *arena)
 {
     struct sim *sim = from->sim;
     struct err err;
@@ -168,13 +171,16 @@ static void rule_batch(struct sim_node *from, size_t to, Chartmesh__V1__Lane lan
             struct item_facts facts = item_facts_of(item->kind, &statement, disclosure);
             digest = item_digest(&facts);
         }
+        sim_say(sim, "%zu to %zu: number %ju, kind %u, %02x..", from->number, to,
+                (uintmax_t)AS(StreamHead, &head)->first + i, item->kind,
+                item->withdrawn.len ? 0 : statement.id.bytes[0]);
         rule_number(from, to, lane, AS(StreamHead, &head)->first + i, &digest);
     }
 }
 
 /* I24: what is acknowledged is durable: the row of the stream says so. */
-static void rule_ack(struct sim_node *from, size_t to, Chartmesh__V1__Lane lane, const Chartmesh__V1__Envelope *message,
-                     struct arena *arena)
+static void rule_ack(struct sim_node *from, size_t to, Chartmesh__V1__Lane lane,
+                     const Chartmesh__V1__Envelope *message, struct arena *arena)
 {
     struct sim *sim = from->sim;
     struct err err;
@@ -186,6 +192,7 @@ static void rule_ack(struct sim_node *from, size_t to, Chartmesh__V1__Lane lane,
     sim_must(sim, envelope_bytes(message, arena, &envelope, &err));
     sim_must(sim, statement_parse(envelope, arena, &ack, &err));
     sim_must(sim, store_get(from->store, NULL, FAMILY_STREAM, BYTES(key, sizeof key), arena, &value, &err));
+    sim_say(sim, "%zu to %zu: ack %ju of lane %d", from->number, to, (uintmax_t)AS(StreamAck, &ack)->n, lane);
     if (value.len < 16 || get_u64be(value.data + 8) < AS(StreamAck, &ack)->n) {
         sim_broken(sim, "I24", "%zu acknowledges %ju to %zu before it is durable", from->number,
                    (uintmax_t)AS(StreamAck, &ack)->n, to);
@@ -258,8 +265,9 @@ static void rule_fence(struct sim_node *node, const struct subject *subject, con
     size_t count;
     sim_must(node->sim, chart_fence(node->chart, subject, &v->document, &fence, &err));
     sim_must(node->sim, chart_disclosures(node->chart, &v->id, arena, &held, &count, &err));
-    if (count > 0 && generation_compare((struct generation){held[0].message->incarnation, held[0].message->generation},
-                                        fence) < 0) {
+    if (count > 0 &&
+        generation_compare((struct generation){held[0].message->incarnation, held[0].message->generation}, fence) <
+            0) {
         sim_broken(node->sim, "I5", "%zu holds a version below its fence", node->number);
     }
     if (count == 0 && !v->pending) {
@@ -327,7 +335,8 @@ static bool granted(struct sim_node *origin, const struct subject *subject, size
     for (size_t i = 0; i < count; i++) {
         const Chartmesh__V1__Policy *p = policies[i].message;
         for (size_t k = 0; policies[i].head && p->n_rules && k < p->rules[0]->n_facilities; k++) {
-            out = out || bytes_equal(bytes_pb(p->rules[0]->facilities[k]), BYTES_OF(origin->sim->f->members[to].id));
+            out =
+                out || bytes_equal(bytes_pb(p->rules[0]->facilities[k]), BYTES_OF(origin->sim->f->members[to].id));
         }
     }
     return out;
@@ -353,7 +362,9 @@ static void rule_document_arrived(struct sim_node *origin, struct sim_node *hold
         if (!copy || !copy->complete || copy->pending) {
             sim_broken(origin->sim, "CONVERGENCE", "%zu lacks a head of %zu's document %02x: %s", holder->number,
                        origin->number, document->bytes[15],
-                       !copy ? "not there" : !copy->complete ? "incomplete" : "pending");
+                       !copy             ? "not there"
+                       : !copy->complete ? "incomplete"
+                                         : "pending");
         }
     }
     /* I8: who holds what was retracted holds the retraction. */
@@ -381,8 +392,8 @@ static void rule_ledgers(struct sim_node *origin, struct sim_node *holder, const
     struct ledger_row *rows;
     struct id *documents;
     size_t count, documents_count, in_ledger = 0, held = 0;
-    sim_must(sim, chart_ledger(origin->chart, subject, NULL, &sim->f->members[holder->number].id, arena, &rows, &count,
-                               &err));
+    sim_must(sim, chart_ledger(origin->chart, subject, NULL, &sim->f->members[holder->number].id, arena, &rows,
+                               &count, &err));
     for (size_t i = 0; i < count; i++) {
         struct subject place;
         struct id document;
@@ -392,17 +403,34 @@ static void rule_ledgers(struct sim_node *origin, struct sim_node *holder, const
         in_ledger++;
         if (rows[i].state < LEDGER_STORED ||
             !chart_version_place(holder->chart, &rows[i].version, &place, &document, &err)) {
-            sim_broken(sim, "I26", "%zu's ledger has for %zu a version in state %d that is not there", origin->number,
-                       holder->number, rows[i].state);
+            sim_broken(sim, "I26", "%zu's ledger has for %zu a version in state %d that is not there",
+                       origin->number, holder->number, rows[i].state);
         }
     }
-    sim_must(sim, chart_documents(holder->chart, subject, NULL, SIZE_MAX, arena, &documents, &documents_count, &err));
+    sim_must(sim,
+             chart_documents(holder->chart, subject, NULL, SIZE_MAX, arena, &documents, &documents_count, &err));
     for (size_t i = 0; i < documents_count; i++) {
         struct chart_version *versions;
         size_t versions_count;
-        sim_must(sim, chart_document(holder->chart, subject, &documents[i], arena, &versions, &versions_count, &err));
+        sim_must(sim,
+                 chart_document(holder->chart, subject, &documents[i], arena, &versions, &versions_count, &err));
         for (size_t v = 0; v < versions_count; v++) {
+            bool listed = false;
             held += !hash_is_zero(&versions[v].disclosure);
+            for (size_t r = 0; r < count && !hash_is_zero(&versions[v].disclosure); r++) {
+                bool same = hash_equal(&rows[r].version, &versions[v].id);
+                listed = listed || (same && rows[r].state <= LEDGER_COMPLETE);
+                if (same && rows[r].state > LEDGER_COMPLETE) {
+                    sim_say(sim, "%zu holds of %zu %02x.. of %02x, ledger state %d, number %ju", holder->number,
+                            origin->number, versions[v].id.bytes[0], documents[i].bytes[15], rows[r].state,
+                            (uintmax_t)rows[r].n);
+                }
+            }
+            if (!listed && !hash_is_zero(&versions[v].disclosure)) {
+                sim_say(sim, "%zu holds %02x.. of document %02x, kind %d, which is not in %zu's ledger",
+                        holder->number, versions[v].id.bytes[0], documents[i].bytes[15], versions[v].message->kind,
+                        origin->number);
+            }
         }
     }
     if (in_ledger != held) {
@@ -421,8 +449,8 @@ static void rule_pair(struct sim_node *origin, struct sim_node *holder, const st
     if (!granted(origin, subject, holder->number, &arena)) {
         sim_must(sim, chart_documents(holder->chart, subject, NULL, SIZE_MAX, &arena, &documents, &count, &err));
         if (count > 0) {
-            sim_broken(sim, "CONVERGENCE", "%zu still holds %zu documents of %zu that are not granted", holder->number,
-                       count, origin->number);
+            sim_broken(sim, "CONVERGENCE", "%zu still holds %zu documents of %zu that are not granted",
+                       holder->number, count, origin->number);
         }
     } else {
         sim_must(sim, chart_documents(origin->chart, subject, NULL, SIZE_MAX, &arena, &documents, &count, &err));

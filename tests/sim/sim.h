@@ -1,12 +1,11 @@
 /* tests/sim/sim.h - whole facilities in one process, from one seed.
  *
- *   room     node.c     a facility: store, keys, log, chart, gate and peers of the daemon, over the in-memory store and the
- *                       simulated world; it starts, crashes at a commit (batch kept or lost) and starts again
- *   wires    wire.c     connections between them: delay, loss (a connection breaks with all that is under way), frames
- *                       twice and out of order, partitions, ends that nobody is told of
- *   deeds    deed.c     what applications do: register, write, amend, merge, retract, grant, revoke, upload
- *   rules    rule.c     what must hold: at every frame handed over, after every step, and when all is quiet
- *   sim_test.c          the schedule, the command line
+ *   room     node.c     a facility: store, keys, log, chart, gate and peers of the daemon, over the in-memory
+ * store and the simulated world; it starts, crashes at a commit (batch kept or lost) and starts again wires wire.c
+ * connections between them: delay, loss (a connection breaks with all that is under way), frames twice and out of
+ * order, partitions, ends that nobody is told of deeds    deed.c     what applications do: register, write, amend,
+ * merge, retract, grant, revoke, upload rules    rule.c     what must hold: at every frame handed over, after
+ * every step, and when all is quiet sim_test.c          the schedule, the command line
  *
  * A broken rule prints the seed and the trace and ends the process. Equal seeds give equal runs. */
 #pragma once
@@ -24,7 +23,11 @@ enum { SIM_NODES = 3, SIM_LANES = 2, SIM_SUBJECTS = 4, SIM_ACKED = 512, SIM_NOTE
 struct sim;
 
 /* One end of a wire. */
-struct wire_end { size_t node; uint64_t link; bool told, known; };
+struct wire_end {
+    size_t node;
+    uint64_t link;
+    bool told, known;
+};
 
 struct wire {
     bool open;                           /* frames still pass */
@@ -33,7 +36,13 @@ struct wire {
     struct wire_end ends[2];             /* who dialed first */
 };
 
-struct sim_frame { struct sim_frame *next; size_t wire, to; uint64_t at_ms, serial; struct bytes bytes; bool opened, closed; };
+struct sim_frame {
+    struct sim_frame *next;
+    size_t wire, to;
+    uint64_t at_ms, serial;
+    struct bytes bytes;
+    bool opened, closed;
+};
 
 struct sim_node {
     struct sim *sim;
@@ -71,14 +80,27 @@ struct sim {
     uint64_t serial;
     bool cut[SIM_NODES][SIM_NODES];
     /* What was acknowledged to an application, and must never be lost. */
-    struct { size_t node; struct subject subject; struct id document; struct hash version; } acked[SIM_ACKED];
+    struct {
+        size_t node;
+        struct subject subject;
+        struct id document;
+        struct hash version;
+    } acked[SIM_ACKED];
     size_t acked_count;
     struct subject subjects[SIM_NODES][SIM_SUBJECTS];
     size_t subject_count[SIM_NODES];
     /* Which digest every number got (I23, I27): by sender, receiver, lane. */
-    struct { uint64_t n; struct hash *digests; size_t capacity; } numbers[SIM_NODES][SIM_NODES][SIM_LANES];
+    struct {
+        uint64_t n;
+        struct hash *digests;
+        size_t capacity;
+    } numbers[SIM_NODES][SIM_NODES][SIM_LANES];
     /* Every checkpoint that left a node (I17, I18). */
-    struct { size_t node; uint64_t size; struct hash root; } notes[SIM_NOTES];
+    struct {
+        size_t node;
+        uint64_t size;
+        struct hash root;
+    } notes[SIM_NOTES];
     size_t notes_count;
     uint64_t frames_sent, crashes, items_sent, chunks_sent;
     char *history;
@@ -91,11 +113,11 @@ _Noreturn void sim_broken(struct sim *sim, const char *rule, const char *format,
 uint64_t sim_choose(struct sim *sim, uint64_t bound);
 
 /* sim_must: what cannot fail in a simulation. */
-#define sim_must(sim, call)                                                                                  \
-    do {                                                                                                     \
-        if (!(call)) {                                                                                       \
-            sim_broken((sim), "UNEXPECTED", "%s: %s (%s:%d)", #call, err.text, err.file, err.line);          \
-        }                                                                                                    \
+#define sim_must(sim, call)                                                                                       \
+    do {                                                                                                          \
+        if (!(call)) {                                                                                            \
+            sim_broken((sim), "UNEXPECTED", "%s: %s (%s:%d)", #call, err.text, err.file, err.line);               \
+        }                                                                                                         \
     } while (0)
 
 /* node.c */

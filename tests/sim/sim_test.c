@@ -5,13 +5,13 @@
  *     bazel run //tests/sim:sim_test -- --from=N --count=M --steps=S           more, longer
  *
  * That it can fail was tried by breaking the node in these ways; each is found within the first 100 seeds:
- *   sent again without asking for the generation (I1) · chunks given without asking for it (I1) · the patient's lock not held
- *   over the commit of a hand-off (I1) · the disclosure not written (I1) · no ledger row (I3) · no fence at the receiver
- *   (I5) · a receipt without a purge (I5) · acknowledged before the place is durable (I24) · numbers not kept (I23) · the ledger
- *   moved by an ack about an older number (I26) · equal counters do not supersede (I40) · one recipient left out of the
- *   outbox, a withdrawn item not queued anew, a contribution that stays pending (convergence) · an order not queued, a
- *   receipt that closes no case (cases)
- * Not found, because a new grant queues it as well: an item refused as FENCED that is not queued anew. */
+ *   sent again without asking for the generation (I1) · chunks given without asking for it (I1) · the patient's
+ * lock not held over the commit of a hand-off (I1) · the disclosure not written (I1) · no ledger row (I3) · no
+ * fence at the receiver (I5) · a receipt without a purge (I5) · acknowledged before the place is durable (I24) ·
+ * numbers not kept (I23) · the ledger moved by an ack about an older number (I26) · equal counters do not
+ * supersede (I40) · one recipient left out of the outbox, a withdrawn item not queued anew, a contribution that
+ * stays pending (convergence) · an order not queued, a receipt that closes no case (cases) Not found, because a
+ * new grant queues it as well: an item refused as FENCED that is not queued anew. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +33,10 @@ enum { SEEDS = 600 };
 
 enum { STEPS = 60, QUIET_MS = 500, QUIET_MAX = 400, HISTORY_MAX = 4 << 20 };
 
-struct plan { uint64_t from, count, steps; bool trace; };
+struct plan {
+    uint64_t from, count, steps;
+    bool trace;
+};
 
 /* ---- Telling ------------------------------------------------------------------------------------------------------------ */
 
@@ -56,8 +59,8 @@ void sim_say(struct sim *sim, const char *format, ...)
         sim->history = realloc(sim->history, sim->history_capacity);
     }
     if (sim->history && sim->history_len + room <= sim->history_capacity) {
-        sim->history_len += (size_t)snprintf(sim->history + sim->history_len, room, "%8ju ms  %s\n", (uintmax_t)ms,
-                                             line);
+        sim->history_len +=
+            (size_t)snprintf(sim->history + sim->history_len, room, "%8ju ms  %s\n", (uintmax_t)ms, line);
     }
 }
 
@@ -203,11 +206,14 @@ static void tell_unquiet(struct sim *sim)
         for (size_t p = 0; p < count; p++) {
             const struct lane_status *both[] = {&status[p].control, &status[p].bulk};
             for (size_t l = 0; l < 2; l++) {
-                sim_say(sim, "%zu: to %02x lane %zu: state %d, numbered %ju, sent %ju, acked %ju, stored %ju, %zu pulls, "
-                        "owed %ju; %s", i, status[p].facility.bytes[1] - 1, l, both[l]->state,
-                        (uintmax_t)both[l]->numbered, (uintmax_t)both[l]->sent, (uintmax_t)both[l]->acked,
-                        (uintmax_t)both[l]->stored, both[l]->pulls,
-                        (uintmax_t)(l ? status[p].outbox_bulk : status[p].outbox_control), both[l]->last);
+                sim_say(
+                    sim,
+                    "%zu: to %02x lane %zu: state %d, numbered %ju, sent %ju, acked %ju, stored %ju, %zu pulls, "
+                    "owed %ju; %s",
+                    i, status[p].facility.bytes[1] - 1, l, both[l]->state, (uintmax_t)both[l]->numbered,
+                    (uintmax_t)both[l]->sent, (uintmax_t)both[l]->acked, (uintmax_t)both[l]->stored,
+                    both[l]->pulls, (uintmax_t)(l ? status[p].outbox_bulk : status[p].outbox_control),
+                    both[l]->last);
             }
         }
     }

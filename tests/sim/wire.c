@@ -48,8 +48,8 @@ static struct wire *wire_find(struct sim *sim, size_t node, Chartmesh__V1__Lane 
     for (size_t i = 0; i < SIM_WIRES; i++) {
         struct wire *w = &sim->wires[i];
         for (*end = 0; w->used && *end < 2; (*end)++) {
-            if (w->lane == lane && w->ends[*end].known && !w->ends[*end].told && w->ends[*end].node == node && w->ends[*end].link == link &&
-                w->ends[1 - *end].node == other) {
+            if (w->lane == lane && w->ends[*end].known && !w->ends[*end].told && w->ends[*end].node == node &&
+                w->ends[*end].link == link && w->ends[1 - *end].node == other) {
                 return w;
             }
         }
@@ -103,16 +103,19 @@ static void dial(void *context, const struct id *facility, Chartmesh__V1__Lane l
         if (sim->wires[i].used) {
             continue;
         }
-        sim->wires[i] = (struct wire){.used = true, .open = true, .lane = lane,
-                                      .ends = {{.node = node->number, .link = link, .known = true},
-                                               {.node = place_of(sim, facility)}}};
+        sim->wires[i] = (struct wire){
+            .used = true,
+            .open = true,
+            .lane = lane,
+            .ends = {{.node = node->number, .link = link, .known = true}, {.node = place_of(sim, facility)}}};
         enqueue(sim, (struct sim_frame){.wire = i, .to = 1, .opened = true});
         return;
     }
     sim_broken(sim, "UNEXPECTED", "over %d connections", SIM_WIRES);
 }
 
-static void send(void *context, const struct id *facility, Chartmesh__V1__Lane lane, uint64_t link, struct bytes frame)
+static void send(void *context, const struct id *facility, Chartmesh__V1__Lane lane, uint64_t link,
+                 struct bytes frame)
 {
     struct sim_node *node = context;
     struct sim *sim = node->sim;
@@ -209,8 +212,8 @@ static void deliver_one(struct sim *sim, const struct sim_frame *f)
 static struct sim_frame *next_frame(struct sim *sim)
 {
     struct sim_frame *first = sim->frames, *second = first->next;
-    bool swap = !sim->quiet && second && second->wire == first->wire && second->to == first->to && !second->closed &&
-                !first->opened && !first->closed && sim_choose(sim, 200) == 0;
+    bool swap = !sim->quiet && second && second->wire == first->wire && second->to == first->to &&
+                !second->closed && !first->opened && !first->closed && sim_choose(sim, 200) == 0;
     if (swap) {
         sim_say(sim, "two frames change places");
         first->next = second->next;
