@@ -15,9 +15,10 @@ COPTS = [
 # Generated code is not ours to judge.
 GENERATED_COPTS = ["-std=c17", "-D_GNU_SOURCE", "-w"]
 
-def _headers_alone(name, hdrs, deps, testonly):
+def _headers_alone(name, srcs, hdrs, deps, testonly):
+    private = [src for src in srcs if src.endswith(".h")]
     sources = []
-    for hdr in hdrs:
+    for hdr in hdrs + private:
         source = "%s.%s.alone.c" % (name, hdr.replace("/", "_"))
         native.genrule(
             name = source + ".gen",
@@ -30,14 +31,14 @@ def _headers_alone(name, hdrs, deps, testonly):
     if sources:
         native.cc_library(
             name = name + ".headers_alone",
-            srcs = sources,
+            srcs = sources + private,
             copts = COPTS,
             testonly = testonly,
             deps = deps + [":" + name],
         )
 
 def c_library(name, srcs = [], hdrs = [], deps = [], copts = [], testonly = False, **kwargs):
-    """A C library of the house; each of its headers is also compiled alone."""
+    """A C library of the house; each of its headers, those for itself included, is also compiled alone."""
     native.cc_library(
         name = name,
         srcs = srcs,
@@ -47,7 +48,7 @@ def c_library(name, srcs = [], hdrs = [], deps = [], copts = [], testonly = Fals
         deps = deps,
         **kwargs
     )
-    _headers_alone(name, hdrs, deps, testonly)
+    _headers_alone(name, srcs, hdrs, deps, testonly)
 
 def c_binary(name, srcs, deps = [], copts = [], **kwargs):
     native.cc_binary(name = name, srcs = srcs, copts = COPTS + copts, deps = deps, **kwargs)
