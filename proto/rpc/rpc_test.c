@@ -258,6 +258,7 @@ static void test_rpc__an_unknown_method_is_answered_at_once(void **state)
     uint64_t begun = now_ms();
     assert_err(ERR_UNIMPLEMENTED,
                fixture_call(f->channel, "/test.T/Nothing", 0, BYTES_NONE, NULL, &arena, &reply, &err));
+    assert_int_equal(err.reason, REASON(NOT_IMPLEMENTED));
     assert_true(now_ms() - begun < 5000);
 }
 

@@ -1,6 +1,7 @@
 /* What a node answers to an auditor, judged by the offline verifier: the two share no code but proto/. */
 #include "client/verify/verify.h"
 #include "node/service/audit_query.h"
+#include "proto/chartmesh/v1/common.pb-c.h"
 #include "tests/lib/node.h"
 #include "tests/lib/test.h"
 
@@ -274,25 +275,31 @@ static void test_evidence__an_actors_history_is_proved(void **state)
     assert_verdict(&report, VERIFY_PROVED);
 }
 
+static void assert_refused(struct fixture *f, const struct statement *query)
+{
+    struct err err;
+    struct bytes file;
+    assert_err(ERR_DENIED, answer(f, query, false, &file, &err));
+    assert_int_equal(err.reason, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_AUTHORITY_INVALID);
+}
+
 static void test_evidence__I16_a_question_outside_the_authority_is_refused(void **state)
 {
     struct fixture *f = *state;
-    struct err err;
-    struct bytes file;
     struct hash actor = {.bytes = {1}};
     struct subject other = node_subject(f->node, 2);
     grant_authority(f, &f->subject, true);
     struct statement query = ask(f, &other, NULL);
-    assert_err(ERR_DENIED, answer(f, &query, false, &file, &err));
+    assert_refused(f, &query);
     query = ask(f, NULL, &actor);
-    assert_err(ERR_DENIED, answer(f, &query, false, &file, &err));
+    assert_refused(f, &query);
     f->authority.bytes[0] ^= 1;
     query = ask(f, &f->subject, NULL);
-    assert_err(ERR_DENIED, answer(f, &query, false, &file, &err));
+    assert_refused(f, &query);
     f->authority.bytes[0] ^= 1;
     world_sim_advance(f->sim, 2 * 86400000);
     query = ask(f, &f->subject, NULL);
-    assert_err(ERR_DENIED, answer(f, &query, false, &file, &err));
+    assert_refused(f, &query);
 }
 
 #define WITH_NODE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
