@@ -83,8 +83,8 @@ static void test_verify__an_actor_and_a_patient_nobody_knows_are_proved_too(void
     verify_made(*state, &(struct made_wrong){.absent = true}, &arena, &report);
     assert_int_equal(report.verdict, VERIFY_PROVED);
     assert_int_equal(report.count, 0);
-    expect(*state, &(struct made_wrong){.actor = true, .hidden_enrolment = true}, VERIFY_COMPLETE, VERIFY_NOT_PROVED,
-           "enrolment");
+    expect(*state, &(struct made_wrong){.actor = true, .hidden_enrolment = true}, VERIFY_COMPLETE,
+           VERIFY_NOT_PROVED, "enrolment");
 }
 
 static void test_verify__entries_that_do_not_belong_contradict(void **state)
@@ -112,6 +112,14 @@ static void test_I19_verify__what_is_left_out_is_not_proved(void **state)
     expect(f, &(struct made_wrong){.no_disclosure = true}, VERIFY_STATEMENTS, VERIFY_NOT_PROVED, "disclosure");
     expect(f, &(struct made_wrong){.no_version = true}, VERIFY_AUTHORS, VERIFY_NOT_PROVED, "version");
     expect(f, &(struct made_wrong){.restored = true}, VERIFY_ALL_LOGS, VERIFY_NOT_PROVED, "0000000000000007");
+}
+
+static void test_verify__an_entry_later_than_its_cosignature_bounds_no_time(void **state)
+{
+    struct federation *f = *state;
+    expect(f, &(struct made_wrong){.same_second = true}, VERIFY_TIMES, VERIFY_PROVED, "");
+    expect(f, &(struct made_wrong){.early_witness = true}, VERIFY_TIMES, VERIFY_NOT_PROVED,
+           "later than the cosignature");
 }
 
 static void test_I17_verify__another_map_or_tree_contradicts(void **state)
@@ -275,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_verify__an_actor_and_a_patient_nobody_knows_are_proved_too),
         cmocka_unit_test(test_verify__entries_that_do_not_belong_contradict),
         cmocka_unit_test(test_I19_verify__what_is_left_out_is_not_proved),
+        cmocka_unit_test(test_verify__an_entry_later_than_its_cosignature_bounds_no_time),
         cmocka_unit_test(test_I17_verify__another_map_or_tree_contradicts),
         cmocka_unit_test(test_I16_verify__a_query_outside_its_authority_contradicts),
         cmocka_unit_test(test_verify__statements_that_tell_something_else_contradict),

@@ -66,12 +66,19 @@ static void say_head(const struct verify_report *report, struct builder *out)
     said(out, "\n  about     ", report->about);
     said(out, "\n  asked by  ", report->asker);
     said(out, " for ", report->purpose);
-    build_text(out, "\n  query     %s\n", bytes_hex(BYTES_OF(report->query), id));
-    build_text(out, "  network   %s, version %ju, roster %ju\n", bytes_hex(BYTES_OF(report->network), id),
-               (uintmax_t)report->network_version, (uintmax_t)report->roster_version);
-    build_text(out, "  as of     map epoch %ju, ", (uintmax_t)report->map_epoch);
-    say_time(out, report->map_time_ms);
-    build_text(out, ", %ju entries, %ju withheld\n", (uintmax_t)report->count, (uintmax_t)report->withheld);
+    build_text(out, "\n");
+    if (!hash_is_zero(&report->query)) {
+        build_text(out, "  query     %s\n", bytes_hex(BYTES_OF(report->query), id));
+    }
+    if (!hash_is_zero(&report->network)) {
+        build_text(out, "  network   %s, version %ju, roster %ju\n", bytes_hex(BYTES_OF(report->network), id),
+                   (uintmax_t)report->network_version, (uintmax_t)report->roster_version);
+    }
+    if (report->map_epoch > 0) {
+        build_text(out, "  as of     map epoch %ju, ", (uintmax_t)report->map_epoch);
+        say_time(out, report->map_time_ms);
+        build_text(out, ", %ju entries, %ju withheld\n", (uintmax_t)report->count, (uintmax_t)report->withheld);
+    }
     for (size_t i = 0; i < report->witnesses_len; i++) {
         build_text(out, "  cosigned  ");
         say_time(out, (int64_t)(report->witnesses[i].time_s * 1000));

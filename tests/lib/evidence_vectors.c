@@ -154,6 +154,8 @@ void vectors_evidence(FILE *out)
         {"nobody cosigned the checkpoint", {.no_cosignature = true}},
         {"an entry of the chain is not shown", {.hidden_link = true}},
         {"entry 0 is not shown", {.hidden_first = true}},
+        {"cosigned in the second of the newest entry", {.same_second = true}},
+        {"cosigned before some entries say that they happened", {.early_witness = true}},
         {"the query's own entry is not shown", {.hidden_query = true}},
         {"an actor's enrolment is not shown", {.hidden_enrolment = true}},
         {"the authority is not shown", {.no_authority = true}},

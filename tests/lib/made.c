@@ -236,7 +236,7 @@ static void add(struct made *m, Chartmesh__V1__Entry *entry, bool shown, bool ch
     struct err err;
     struct line *line = &m->lines[m->lines_len];
     uint64_t seconds = m->lines_len + 1;
-    entry->hlc = FEDERATION_HLC + (seconds * 1000 << 16);
+    entry->hlc = FEDERATION_HLC + ((seconds * 1000 + (m->wrong->same_second ? 500 : 0)) << 16);
     if (m->wrong->clock_back && m->lines_len == 5) {
         entry->hlc = FEDERATION_HLC + 1;
     }
@@ -499,9 +499,11 @@ static struct bytes note_of(struct made *m, const char *origin)
     struct bytes note, line;
     struct hash root = merkle_edge_root(&m->edge);
     assert_ok(checkpoint_sign(origin, m->lines_len, &root, m->us->checkpoint, m->arena, &note, &err));
+    uint64_t seconds = m->wrong->early_witness ? 3 : m->wrong->same_second ? m->lines_len : 60;
     if (!m->wrong->no_cosignature) {
         assert_ok(checkpoint_cosign(note, m->wrong->receiver ? "f0.example/witness" : "f1.example/witness",
-                                    (FEDERATION_HLC >> 16) / 1000 + 60, m->them->witness, m->arena, &line, &err));
+                                    (FEDERATION_HLC >> 16) / 1000 + seconds, m->them->witness, m->arena, &line,
+                                    &err));
         assert_ok(checkpoint_add(note, line, m->arena, &note, &err));
     }
     return note;

@@ -18,6 +18,8 @@ struct made_wrong {
     bool clock_back;
     bool other_root;             /* the map entry has another root */
     bool no_cosignature;
+    bool early_witness;          /* it cosigned before some entries say that they happened */
+    bool same_second;            /* nothing is wrong: it cosigned in the second of the newest entry */
     bool no_authority;           /* the authority statement is not shown */
     bool narrow_authority;       /* it is about another patient */
     bool other_purpose;
