@@ -228,7 +228,7 @@ static void end_grpc(struct rpc *rpc, bool has_poller)
     }
     grpc_completion_queue_destroy(rpc->queue);
     grpc_resource_quota_unref(rpc->quota);
-    grpc_shutdown();
+    grpc_shutdown_blocking();
 }
 
 static void stop_lanes(struct rpc *rpc)

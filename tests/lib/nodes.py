@@ -16,6 +16,7 @@ import tempfile
 import time
 
 READY_S = 30
+SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lsan.supp")
 
 
 def free_port():
@@ -47,6 +48,7 @@ class Node:
         self.config = os.path.join(self.folder, "chartmeshd.conf")
         self.log = os.path.join(self.folder, "log")
         self.process = self.client = self.peer = None
+        self.environment = {"LSAN_OPTIONS": f"suppressions={SUPPRESSIONS}:print_suppressions=0", **os.environ}
 
     def make(self):
         self.network.cli("node", "init", "--out", self.folder, "--network", self.network.trust, "--domain",
@@ -63,7 +65,7 @@ class Node:
     def spawn(self, *args):
         with open(self.log, "ab") as log:
             return subprocess.Popen([self.network.chartmeshd, "--config", self.config, *args],
-                                    stdout=subprocess.DEVNULL, stderr=log)
+                                    stdout=subprocess.DEVNULL, stderr=log, env=self.environment)
 
     def start(self):
         ready = os.path.join(self.folder, "ready")
