@@ -1,6 +1,6 @@
 """Another language's stack speaks to real nodes: python3-grpcio over mutual TLS, messages compiled by protoc.
 
-python_client_test.py CHARTMESH CHARTMESHD. Prints cmocka's lines, so that cases are counted.
+python_client_test.py CHARTMESH CHARTMESHD RELAY. Prints cmocka's lines, so that cases are counted.
 """
 import json
 import os
@@ -241,25 +241,53 @@ def wait_for(ready, what):
         time.sleep(0.02)
 
 
+def grant(here, there, subject):
+    """The subject's policy at `here`: the other facility may read for treatment."""
+    rule = statement_pb2.Rule(id=1, effect=statement_pb2.EFFECT_PERMIT, purposes=["TREAT"],
+                              facilities=[bytes.fromhex(there.profile["facility"])],
+                              actions=[statement_pb2.ACTION_READ, statement_pb2.ACTION_DISCLOSE])
+    return here.unary("/chartmesh.v1.Consents/SetPolicy",
+                      consents_pb2.SetPolicyRequest(subject=subject, rules=[rule]), consents_pb2.SetPolicyReply)
+
+
+def reads(client, subject, document, *contents):
+    """Whether the document's heads are just these."""
+    try:
+        return sorted(head.content for head in client.get(subject, document).heads) == sorted(contents)
+    except grpc.RpcError:
+        return False
+
+
+def test_python__a_partition_delays_and_what_both_wrote_is_kept(network):
+    network.clinic.start()
+    here, there = Client(network.hospital, network.emr), Client(network.clinic, network.clinic_emr)
+    subject = here.register()
+    put = here.put(subject, b"one")
+    grant(here, there, subject)
+    wait_for(lambda: reads(there, subject, put.document, b"one"), "the copy is at the clinic")
+    network.cut()
+    fields = {"document": put.document, "if_heads": [put.version]}
+    here.put(subject, b"two", fields=fields)
+    there.put(subject, b"from the clinic", fields=fields)
+    equal(reads(there, subject, put.document, b"from the clinic"), True)
+    equal(reads(here, subject, put.document, b"two"), True)
+    network.heal()
+    for client in (here, there):
+        wait_for(lambda: reads(client, subject, put.document, b"two", b"from the clinic"),  # noqa: B023
+                 "both versions everywhere")
+    equal(here.get(subject, put.document).conflict, True)
+    equal(network.clinic.stop(), 0)
+
+
 def test_python__a_grant_takes_a_copy_there_and_a_revocation_takes_it_back(network):
     network.clinic.start()
     here, there = Client(network.hospital, network.emr), Client(network.clinic, network.clinic_emr)
     subject = here.register()
     put = here.put(subject, b"shared")
     equal(refused(there.get, subject, put.document)[:2], ("NOT_FOUND", "NOT_AVAILABLE"))
-    clinic = bytes.fromhex(there.profile["facility"])
-    rule = statement_pb2.Rule(id=1, effect=statement_pb2.EFFECT_PERMIT, purposes=["TREAT"], facilities=[clinic],
-                              actions=[statement_pb2.ACTION_READ, statement_pb2.ACTION_DISCLOSE])
-    policy = here.unary("/chartmesh.v1.Consents/SetPolicy",
-                        consents_pb2.SetPolicyRequest(subject=subject, rules=[rule]), consents_pb2.SetPolicyReply)
+    policy = grant(here, there, subject)
     equal((policy.grants, policy.orders), (1, 0))
-
-    def readable():
-        try:
-            return [head.content for head in there.get(subject, put.document).heads] == [b"shared"]
-        except grpc.RpcError:
-            return False
-
+    readable = lambda: reads(there, subject, put.document, b"shared")  # noqa: E731
     wait_for(readable, "the copy is readable at the clinic")
     revoked = here.unary("/chartmesh.v1.Consents/SetPolicy",
                          consents_pb2.SetPolicyRequest(subject=subject, if_heads=[policy.policy]),
@@ -316,7 +344,7 @@ def test_python__the_log_has_no_content(network):
 
 def main():
     failed = 0
-    with Network(sys.argv[1], sys.argv[2], ["hospital", "clinic"]) as network:
+    with Network(sys.argv[1], sys.argv[2], ["hospital", "clinic"], relay=sys.argv[3]) as network:
         network.hospital, network.clinic = network.nodes["hospital"], network.nodes["clinic"]
         network.emr, network.admin = network.hospital.issue("app", "emr"), network.hospital.issue("admin", "it")
         network.clinic_emr = network.clinic.issue("app", "emr")

@@ -97,13 +97,54 @@ class Node:
             return log.read()
 
 
+class Relay:
+    """A line that can be cut (tests/lib/relay.c)."""
+
+    def __init__(self, program, target):
+        self.process = subprocess.Popen([program, "127.0.0.1:0", target], stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().split()[1]
+
+    def cut(self):
+        self.process.send_signal(signal.SIGUSR1)
+        self.process.stdout.readline()
+
+    def heal(self):
+        self.process.send_signal(signal.SIGUSR2)
+        self.process.stdout.readline()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(READY_S)
+        self.process.stdout.close()
+
+
 class Network:
-    def __init__(self, chartmesh, chartmeshd, names):
+    """With `relay` (the program) two nodes dial each other through lines that `cut` and `heal` can cut and heal."""
+
+    def __init__(self, chartmesh, chartmeshd, names, relay=None):
         self.chartmesh, self.chartmeshd = os.path.abspath(chartmesh), os.path.abspath(chartmeshd)
         self.folder = tempfile.mkdtemp(prefix="chartmesh-e2e.")
         self.operators = os.path.join(self.folder, "operators")
         self.trust = os.path.join(self.operators, "trust")
         self.nodes = {name: Node(self, name) for name in names}
+        self.relay, self.lines = relay and os.path.abspath(relay), []
+
+    def draw_lines(self):
+        for node in self.nodes.values():
+            for other in self.nodes.values():
+                if other is not node:
+                    line = Relay(self.relay, f"127.0.0.1:{other.peer_port}")
+                    self.lines.append(line)
+                    with open(node.config, "a", encoding="utf-8") as config:
+                        config.write(f'dial {other.domain} {{ address = "{line.address}" }}\n')
+
+    def cut(self):
+        for line in self.lines:
+            line.cut()
+
+    def heal(self):
+        for line in self.lines:
+            line.heal()
 
     def cli(self, *args, check=True, **kwargs):
         done = subprocess.run([self.chartmesh, *args], capture_output=True, timeout=60, check=False, **kwargs)
@@ -119,9 +160,13 @@ class Network:
                  *[os.path.join(node.folder, "membership") for node in self.nodes.values()])
         for node in self.nodes.values():
             self.cli("node", "trust", "--node", node.folder, self.trust)
+        if self.relay:
+            self.draw_lines()
         return self
 
     def __exit__(self, *_):
         for node in self.nodes.values():
             node.kill()
+        for line in self.lines:
+            line.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
