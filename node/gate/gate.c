@@ -344,15 +344,24 @@ bool refuse(struct gate *gate, const struct caller *caller, const struct subject
 
 /* ---- Content ---------------------------------------------------------------------------------------------------- */
 
+/* A chunk that is missing is damage, unless a purge took its key as well while it was being read. */
+static bool chunk_missing(struct gate *gate, const struct chart_content *content, uint64_t index, struct err *err)
+{
+    struct chart_content now;
+    if (err->code != ERR_NOT_FOUND || !chart_content_load(gate->chart, &content->p, &content->id, &now, err)) {
+        return false;
+    }
+    secret_wipe(&now.keys, sizeof now.keys);
+    return err_raise(err, ERR_CORRUPT, "content: chunk %ju is missing", (uintmax_t)index);
+}
+
 bool read_chunk(struct gate *gate, const struct chart_content *content, uint64_t length, uint64_t index,
                 struct arena *arena, struct bytes *coded, struct bytes *plain, struct err *err)
 {
     struct bytes sealed;
     bool last = index + 1 == content_chunks(length);
     if (!chart_content_chunk_read(gate->chart, &content->id, index, arena, &sealed, err)) {
-        return err->code == ERR_NOT_FOUND
-                   ? err_raise(err, ERR_CORRUPT, "content: chunk %ju is missing", (uintmax_t)index)
-                   : false;
+        return chunk_missing(gate, content, index, err);
     }
     return chunk_open(&content->keys, &content->id, index, last, sealed, arena, coded, err) &&
            chunk_decode(*coded, chunk_length(length, index), arena, plain, err);

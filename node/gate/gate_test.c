@@ -574,6 +574,48 @@ static void test_gate__a_holder_reads_under_the_terms_and_logs_them(void **state
     assert_bytes_equal(bytes_pb(entry->decision->terms), BYTES_OF(item.disclosure));
 }
 
+static void test_gate__a_download_that_a_purge_overtakes_ends_as_not_here(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct gate_item item = hand_over(f, BYTES_LIT("a copy"));
+    Chartmesh__V1__DownloadRequest request = CHARTMESH__V1__DOWNLOAD_REQUEST__INIT;
+    Chartmesh__V1__DownloadReply first = CHARTMESH__V1__DOWNLOAD_REPLY__INIT;
+    struct gate_download *d;
+    struct hash *gone;
+    struct bytes piece;
+    size_t count;
+    uint64_t offset;
+    request.document = PB(item.document);
+    request.version = PB(item.version);
+    assert_ok(gate_download(f->b->gate, &f->alice, &request, &f->subject, &f->arena, &first, &d, &err));
+    struct log_txn *txn = log_txn_new(f->b->log);
+    assert_ok(chart_purge(f->b->chart, txn, &f->subject, NULL, 0, (struct generation){UINT64_MAX, 1}, &f->arena,
+                          &gone, &count, &err));
+    assert_ok(log_commit(txn, NULL, &err));
+    assert_err(ERR_NOT_FOUND, gate_download_next(d, &f->arena, &piece, &offset, &err));
+    gate_download_close(d);
+    assert_int_equal(node_last_entry(f->b, ENTRY(READ_END), &f->arena)->extent, 0);
+}
+
+static void test_gate__a_missing_chunk_is_damage(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    Chartmesh__V1__GetReply reply;
+    struct chart_version *versions;
+    struct id document = node_document(f->a, 1);
+    size_t count;
+    uint8_t key[ID_LEN + 8] = {0};
+    put(f, 1, BYTES_LIT("x"));
+    assert_ok(chart_document(f->a->chart, &f->subject, &document, &f->arena, &versions, &count, &err));
+    memcpy(key, versions[0].content.bytes, ID_LEN);
+    struct log_txn *txn = log_txn_new(f->a->log);
+    store_delete(log_txn_rows(txn), FAMILY_CHUNK, BYTES(key, sizeof key));
+    assert_ok(log_commit(txn, NULL, &err));
+    assert_err(ERR_CORRUPT, get_plain(f, &f->alice, 1, &reply, &err));
+}
+
 static void test_gate__a_contribution_goes_under_its_parents_disclosure(void **state)
 {
     struct fixture *f = *state;
@@ -928,6 +970,8 @@ int main(void)
         WITH_NODES(test_gate__I1_without_a_permit_nothing_is_handed_over),
         WITH_NODES(test_gate__I8_a_retraction_goes_without_content_and_what_it_is_about_not_at_all),
         WITH_NODES(test_gate__a_holder_reads_under_the_terms_and_logs_them),
+        WITH_NODES(test_gate__a_download_that_a_purge_overtakes_ends_as_not_here),
+        WITH_NODES(test_gate__a_missing_chunk_is_damage),
         WITH_NODES(test_gate__a_contribution_goes_under_its_parents_disclosure),
         WITH_NODES(test_gate__I1_a_chunk_comes_with_its_path_and_under_the_current_generation),
         WITH_NODES(test_gate__I2_after_a_revocation_no_chunk_goes),
