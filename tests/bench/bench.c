@@ -138,8 +138,13 @@ void bench_must(bool ok, const struct err *err, const char *what)
 
 /* ---- What is measured with --------------------------------------------------------------------------------------- */
 
-char *bench_folder(void)
+static double load_before;
+
+char *bench_begin(void)
 {
+    if (getloadavg(&load_before, 1) != 1) {
+        load_before = 0;
+    }
     const char *base = getenv("TMPDIR");
     char *folder = NULL;
     bench_must(asprintf(&folder, "%s/chartmesh-bench.XXXXXX", base ? base : "/tmp") > 0 && mkdtemp(folder), NULL,
@@ -155,7 +160,7 @@ static int remove_one(const char *path, const struct stat *stat, int type, struc
     return remove(path);
 }
 
-void bench_folder_remove(char *folder)
+void bench_end(char *folder)
 {
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(folder);
@@ -190,12 +195,17 @@ unsigned bench_cores(void)
 void bench_conditions(const char *title, const char *folder, double seconds)
 {
     printf("\n%s\n"
-           "  %u cores, the load on the same ones; documents of %d bytes; %d in flight where it says so\n"
+           "  %u cores, the load on the same ones; %.1f others wanted them before\n"
+           "  documents of %d bytes; %d calls in flight where it says so\n"
            "  synced writes (fdatasync) below %s; TLS 1.3 with client certificates on loopback\n"
-           "  %.1f s each after a warm-up; CPU: processor time per call, of both ends where there are two\n\n"
-           "  %-40s %10s %10s %10s %10s %10s %6s\n",
-           title, bench_cores(), BENCH_DOCUMENT, BENCH_IN_FLIGHT, folder, seconds, "", "per second", "p50 us",
-           "p99 us", "CPU us", "limit", "of it");
+           "  %.1f s each after a warm-up; CPU: processor time per call, of both ends where there are two\n\n",
+           title, bench_cores(), load_before, BENCH_DOCUMENT, BENCH_IN_FLIGHT, folder, seconds);
+}
+
+void bench_headings(bool limits)
+{
+    printf("  %-40s %10s %10s %10s %10s%s\n", "", "per second", "p50 us", "p99 us", "CPU us",
+           limits ? "      limit  of it" : "");
 }
 
 static void row(const char *name, const struct bench *figure)

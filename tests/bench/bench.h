@@ -27,15 +27,17 @@ struct bench bench_run(bench_fn *fn, void *context, unsigned workers, double sec
 /* bench_must ends the program when something that is not measured fails. */
 void bench_must(bool ok, const struct err *err, const char *what);
 
-/* bench_folder makes a folder of our own under TMPDIR and returns its name; bench_folder_remove removes it. */
-char *bench_folder(void);
-void bench_folder_remove(char *folder);
+/* bench_begin looks at what else the machine is doing, makes a folder of our own under TMPDIR and returns its
+ * name; bench_end removes it. */
+char *bench_begin(void);
+void bench_end(char *folder);
 
 /* bench_document fills `out` with the text of a JSON document, another one for each `n`. */
 void bench_document(uint64_t n, uint8_t out[BENCH_DOCUMENT]);
 
-/* The table. Conditions stand once above it, each on its line. */
+/* The table. Conditions stand once above it, each on its line; then headings, with limits or without, and rows. */
 void bench_conditions(const char *title, const char *folder, double seconds);
+void bench_headings(bool limits);
 void bench_row(const char *name, const struct bench *figure);
 void bench_row_limit(const char *name, const struct bench *figure, double limit); /* per second */
 unsigned bench_cores(void);

@@ -150,6 +150,7 @@ static struct figures measure(struct bench_node *node, double seconds)
 
 static void print(const struct figures *here, const struct figures *served, const struct primitives *p)
 {
+    bench_headings(true);
     bench_row_limit("Put, in process", &here->put, put_limit(p, false));
     bench_row_limit("Get, in process", &here->get, get_limit(p, false));
     if (served) {
@@ -169,7 +170,7 @@ int main(int argc, char **argv)
     const char *bin = getenv("CHARTMESH_BIN");
     snprintf(chartmeshd, sizeof chartmeshd, "%s/node/chartmeshd", bin ? bin : ".");
     bool serves = bin && access(chartmeshd, X_OK) == 0;
-    char *folder = bench_folder();
+    char *folder = bench_begin();
     primitives_measure(folder, seconds / 4, &primitives);
     bench_node_make(&node, folder);
     bench_node_open(&node);
@@ -184,9 +185,9 @@ int main(int argc, char **argv)
     }
     bench_conditions("chartmesh: a node, 64 calls in flight", folder, seconds);
     print(&here, serves ? &served : NULL, &primitives);
-    printf("\n  its parts alone, %.1f s each:\n", seconds / 4);
+    printf("\n  What the limits are made of, each alone for %.1f s:\n", seconds / 4);
     primitives_print(&primitives);
     bench_node_done(&node);
-    bench_folder_remove(folder);
+    bench_end(folder);
     return 0;
 }

@@ -253,6 +253,7 @@ void primitives_measure(const char *folder, double seconds, struct primitives *o
 
 void primitives_print(const struct primitives *p)
 {
+    bench_headings(false);
     bench_row("Ed25519 sign, 512 bytes", &p->sign);
     bench_row("Ed25519 verify", &p->verify);
     bench_row("SHA-256, 2 KiB", &p->sha256);

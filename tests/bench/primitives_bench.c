@@ -7,10 +7,11 @@ int main(int argc, char **argv)
 {
     struct primitives primitives;
     double seconds = argc > 1 ? strtod(argv[1], NULL) : 0.5;
-    char *folder = bench_folder();
-    primitives_measure(folder, seconds > 0 && seconds <= 4 ? seconds : 1.0, &primitives);
+    seconds = seconds > 0 && seconds <= 4 ? seconds : 0.5;
+    char *folder = bench_begin();
+    primitives_measure(folder, seconds, &primitives);
     bench_conditions("chartmesh: primitives", folder, seconds);
     primitives_print(&primitives);
-    bench_folder_remove(folder);
+    bench_end(folder);
     return 0;
 }
