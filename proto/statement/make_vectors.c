@@ -308,7 +308,7 @@ static void dsse(FILE *out)
 
 static void stream(FILE *out)
 {
-    fprintf(out, "# Digests and chains of lanes (docs/protocol/05-streams.md). Format: README.md.\n\n");
+    fprintf(out, "# Digests and chains of lanes (docs/protocol/05-replication.md). Format: README.md.\n\n");
     struct id network = random_id(), sender = random_id(), receiver = random_id();
     uint64_t incarnation = rising() << 32;
     struct hash chain = stream_chain_start(&network, &sender, incarnation, &receiver, 1);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "proto/statement/entry.h"
 #include "proto/statement/statement.h"
 #include "proto/statement/stream.h"
 #include "tests/lib/test.h"
@@ -210,6 +211,32 @@ static void test_I37_text__dsse(void **state)
     each_line("proto/vectors/dsse.txt", 6, dsse_line);
 }
 
+/* -- entry.txt */
+
+static void entry_line(struct reading *r, const struct line *line)
+{
+    struct err err;
+    Chartmesh__V1__Entry *entry;
+    struct bytes again;
+    if (is(line, "refuse", 3)) {
+        assert_err(ERR_INVALID, entry_unpack(bytes_word(r, line->word[1]), &r->arena, &entry, &err));
+        r->refused++;
+        return;
+    }
+    assert_true(is(line, "accept", 2));
+    struct bytes bytes = bytes_word(r, line->word[1]);
+    assert_ok(entry_unpack(bytes, &r->arena, &entry, &err));
+    assert_ok(entry_pack(entry, &r->arena, &again, &err));
+    assert_bytes_equal(again, bytes);
+    r->accepted++;
+}
+
+static void test_I35_text__entry(void **state)
+{
+    (void)state;
+    each_line("proto/vectors/entry.txt", 3, entry_line);
+}
+
 /* -- stream.txt */
 
 static void stream_line(struct reading *r, const struct line *line)
@@ -250,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_I35_text__canonical),
         cmocka_unit_test(test_I37_text__dsse),
+        cmocka_unit_test(test_I35_text__entry),
         cmocka_unit_test(test_text__stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Writes trust.txt, evidence.txt and frames.txt into the folder named by its argument. */
+/* Writes trust.txt, evidence.txt, entry.txt and frames.txt into the folder named by its argument. */
 #include "tests/lib/make_vectors.h"
 
 #include <stdlib.h>
@@ -74,5 +74,7 @@ int main(int argc, char **argv)
     random_replace(fill_from_counter, NULL);
     write_file(argv[1], "trust.txt", vectors_trust);
     write_file(argv[1], "evidence.txt", vectors_evidence);
+    write_file(argv[1], "entry.txt", vectors_entry);
+    write_file(argv[1], "frames.txt", vectors_frames);
     return 0;
 }

@@ -11,6 +11,7 @@
 
 void vectors_trust(FILE *out);
 void vectors_evidence(FILE *out);
+void vectors_entry(FILE *out);
 void vectors_frames(FILE *out);
 
 /* vectors_again begins the randomness anew: the same calls draw the same. */
