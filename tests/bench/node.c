@@ -203,12 +203,40 @@ static pid_t start(struct bench_node *node, const char *chartmeshd, char *target
     return pid;
 }
 
+static double now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+/* VmRSS of another process, in MiB; 0 where the system does not say. */
+static double resident_mib(pid_t pid)
+{
+    char path[64], line[256];
+    unsigned long kib = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *status = fopen(path, "re");
+    while (status && fgets(line, sizeof line, status)) {
+        if (strncmp(line, "VmRSS:", 6) == 0) {
+            kib = strtoul(line + 6, NULL, 10);
+        }
+    }
+    if (status) {
+        fclose(status);
+    }
+    return (double)kib / 1024;
+}
+
 void bench_node_serve(struct bench_node *node, const char *chartmeshd)
 {
     struct err err;
     char target[300];
     const struct profile *p = &node->profile;
+    double begin = now_ms();
     node->daemon = start(node, chartmeshd, target, sizeof target);
+    node->start_ms = now_ms() - begin;
+    node->idle_mib = resident_mib(node->daemon);
     const struct rpc_channel_config config = {
         .target = target,
         .tls = {(const char *)read_file(node, p->ca).data, (const char *)read_file(node, p->certificate).data,

@@ -18,6 +18,7 @@ struct bench_node {
     struct service service;
     /* Or served: */
     pid_t daemon;
+    double start_ms, idle_mib;   /* until it was ready; resident then */
     struct rpc *rpc;
     struct rpc_channel *channel;
 };

@@ -185,6 +185,11 @@ int main(int argc, char **argv)
     }
     bench_conditions("chartmesh: a node, 64 calls in flight", folder, seconds);
     print(&here, serves ? &served : NULL, &primitives);
+    if (serves) {
+        printf("\n  chartmeshd was ready after %.0f ms, on what the first two rows had written; %.0f MiB resident "
+               "then\n",
+               node.start_ms, node.idle_mib);
+    }
     printf("\n  What the limits are made of, each alone for %.1f s:\n", seconds / 4);
     primitives_print(&primitives);
     bench_node_done(&node);
