@@ -7,6 +7,7 @@
 enum {
     GATE_INLINE_MAX = 1 << 20,           /* content in a reply; larger is downloaded */
     GATE_ABSENT_PER_S = 50,              /* entries about what is not here: more are answered, not logged */
+    DISCLOSURE_VERSIONS_MAX = 256,       /* formats 5 */
     GATE_TERMS_MAX = STATEMENT_PAYLOAD_MAX - (16 << 10),   /* beside 256 versions and the basis of all heads */
 };
 
@@ -61,6 +62,21 @@ NODISCARD bool decision_message(struct gate *gate, const struct consent_state *s
                                 const struct hash *disclosure, struct arena *arena, Chartmesh__V1__Decision **out,
                                 struct err *err);
 
+/* disclosure_put signs one disclosure of at most DISCLOSURE_VERSIONS_MAX versions of a group, and puts its row and
+ * its DISCLOSE entry into the transaction. Ledger and outbox are the caller's. `reason` may be NULL. */
+struct disclosing {
+    struct gate *gate;
+    struct log_txn *txn;
+    const struct id *recipient;
+    const struct subject *subject;
+    struct generation generation;
+    const struct consent_state *state;
+    struct arena *arena;
+};
+NODISCARD bool disclosure_put(const struct disclosing *d, const struct consent_group *group,
+                              const struct consent_decision *decision, const struct hash *versions, size_t count,
+                              const char *reason, struct statement *out, struct err *err);
+
 /* read_content opens a complete content, checks its commitment, and gives it whole (<= GATE_INLINE_MAX). */
 NODISCARD bool read_content(struct gate *gate, const struct subject *subject, const struct chart_version *version,
                             const struct content_meta *meta, struct arena *arena, struct bytes *out,
@@ -73,7 +89,7 @@ NODISCARD bool read_chunk(struct gate *gate, const struct chart_content *content
 struct read_entry {
     Chartmesh__V1__EntryKind kind;
     const struct caller *caller;
-    const struct subject *subject;       /* NULL: filed under none */
+    const struct subject *subject; /* NULL: filed under none */
     const struct hash *objects;
     size_t objects_len;
     const Chartmesh__V1__Decision *decision;

@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-enum { DISCLOSURE_VERSIONS_MAX = 256 };
-
 /* ---- What a version is, for handing it over -------------------------------------------------------------------- */
 
 struct push_version {
@@ -130,62 +128,54 @@ static bool push_decide(struct push *push, struct consent_disclosure *out, struc
            consent_disclose(&asked, push->facts, push->facts_len, &context, push->arena, out, err);
 }
 
-/* Signs one disclosure of some of a group's versions. */
-static bool disclosure_sign(struct push *push, const struct consent_group *group, const struct hash *versions,
-                            size_t from, size_t count, struct statement *out, struct err *err)
+static bool disclosure_sign(const struct disclosing *d, const struct consent_group *group,
+                            const struct hash *versions, size_t count, struct statement *out, struct err *err)
 {
     Chartmesh__V1__Disclosure message = CHARTMESH__V1__DISCLOSURE__INIT;
     Chartmesh__V1__Subject subject = CHARTMESH__V1__SUBJECT__INIT;
-    const struct signing_key *key = keys_statement(chart_keys(push->gate->chart));
+    const struct signing_key *key = keys_statement(chart_keys(d->gate->chart));
     void *memory;
-    subject.facility = pb_of(BYTES_OF(push->subject->facility));
-    subject.patient = pb_of(BYTES_OF(push->subject->patient));
+    subject.facility = pb_of(BYTES_OF(d->subject->facility));
+    subject.patient = pb_of(BYTES_OF(d->subject->patient));
     message.subject = &subject;
-    message.recipient = pb_of(BYTES_OF(*push->recipient));
+    message.recipient = pb_of(BYTES_OF(*d->recipient));
     message.basis = group->basis;
     message.n_basis = group->basis_len;
     message.terms = group->terms;
-    message.incarnation = push->generation.incarnation;
-    message.generation = push->generation.generation;
-    if (!arena_array(push->arena, count, sizeof *message.versions, &memory, err) ||
-        !chart_head(push->gate->chart, push->arena, &message.head, err)) {
+    message.incarnation = d->generation.incarnation;
+    message.generation = d->generation.generation;
+    if (!arena_array(d->arena, count, sizeof *message.versions, &memory, err) ||
+        !chart_head(d->gate->chart, d->arena, &message.head, err)) {
         return false;
     }
     message.versions = memory;
-    for (size_t i = 0; i < count; i++) {
-        size_t place = push->places[group->versions[from + i]];
-        message.versions[i] = pb_of(BYTES_OF(versions[place]));
-    }
     message.n_versions = count;
-    return statement_sign(STATEMENT_DISCLOSURE, &message.base, &key, 1, push->arena, out, err);
+    for (size_t i = 0; i < count; i++) {
+        message.versions[i] = pb_of(BYTES_OF(versions[i]));
+    }
+    return statement_sign(STATEMENT_DISCLOSURE, &message.base, &key, 1, d->arena, out, err);
 }
 
-/* Rows and entry of one disclosure: durable with the transaction. */
-static bool disclosure_record(struct push *push, const struct consent_group *group,
-                              const struct consent_decision *decision, const struct statement *statement,
-                              const struct hash *versions, size_t from, size_t count, struct err *err)
+bool disclosure_put(const struct disclosing *d, const struct consent_group *group,
+                    const struct consent_decision *decision, const struct hash *versions, size_t count,
+                    const char *reason, struct statement *out, struct err *err)
 {
-    void *memory;
     Chartmesh__V1__Decision *message;
-    if (!arena_array(push->arena, count, HASH_LEN, &memory, err) ||
-        !decision_message(push->gate, &push->state, decision, 1, NULL, push->arena, &message, err)) {
-        return false;
-    }
-    struct hash *objects = memory;
-    for (size_t i = 0; i < count; i++) {
-        objects[i] = versions[push->places[group->versions[from + i]]];
+    if (!disclosure_sign(d, group, versions, count, out, err) ||
+        !decision_message(d->gate, d->state, decision, 1, NULL, d->arena, &message, err)) {
+        return err_wrap(err, "disclosure");
     }
     const struct log_entry entry = {
         .kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_DISCLOSE,
-        .subject = push->subject,
-        .objects = objects,
+        .subject = d->subject,
+        .objects = versions,
         .objects_len = count,
         .decision = message,
-        .disclosure = &statement->id,
-        .counterpart = push->recipient,
+        .disclosure = &out->id,
+        .counterpart = d->recipient,
+        .reason = reason,
     };
-    return chart_statement_put(push->gate->chart, push->txn, push->subject, statement, err) &&
-           log_txn_add(push->txn, &entry, err);
+    return chart_statement_put(d->gate->chart, d->txn, d->subject, out, err) && log_txn_add(d->txn, &entry, err);
 }
 
 struct envelopes {
@@ -207,9 +197,14 @@ static bool disclose_part(struct push *push, const struct consent_disclosure *de
                           size_t count, struct gate_item *items, struct envelopes *out, struct err *err)
 {
     struct statement statement;
+    const struct disclosing as = {push->gate,       push->txn,    push->recipient, push->subject,
+                                  push->generation, &push->state, push->arena};
     const struct consent_decision *decision = &decided->answers[group->versions[from]];
-    if (!disclosure_sign(push, group, versions, from, count, &statement, err) ||
-        !disclosure_record(push, group, decision, &statement, versions, from, count, err) ||
+    struct hash ids[DISCLOSURE_VERSIONS_MAX];
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = versions[push->places[group->versions[from + i]]];
+    }
+    if (!disclosure_put(&as, group, decision, ids, count, NULL, &statement, err) ||
         !envelopes_add(push->arena, out, statement.envelope, err)) {
         return false;
     }

@@ -338,44 +338,15 @@ static bool same_terms(struct effect *e, const struct ledger_row *row, const Cha
 static bool redisclose(struct effect *e, const struct id *peer, const struct consent_group *group,
                        struct stake *const *members, size_t count, struct err *err)
 {
-    Chartmesh__V1__Disclosure message = CHARTMESH__V1__DISCLOSURE__INIT;
-    Chartmesh__V1__Subject subject;
+    const struct disclosing as = {e->gate, e->txn, peer, e->subject, e->generation, &e->state, e->arena};
     struct statement statement;
-    Chartmesh__V1__Decision *decision;
-    const struct signing_key *key = keys_statement(chart_keys(e->gate->chart));
-    void *memory, *objects_memory;
-    if (!subject_message(e, &subject) || !chart_head(e->gate->chart, e->arena, &message.head, err) ||
-        !arena_array(e->arena, count, sizeof *message.versions, &memory, err) ||
-        !arena_array(e->arena, count, HASH_LEN, &objects_memory, err) ||
-        !decision_message(e->gate, &e->state, members[0]->decision, 1, NULL, e->arena, &decision, err)) {
+    struct hash ids[DISCLOSURE_VERSIONS_MAX];
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = members[i]->version;
+    }
+    if (!disclosure_put(&as, group, members[0]->decision, ids, count, "terms", &statement, err)) {
         return false;
     }
-    struct hash *objects = objects_memory;
-    message.subject = &subject;
-    message.recipient = pb_of(BYTES_OF(*peer));
-    message.basis = group->basis;
-    message.n_basis = group->basis_len;
-    message.terms = group->terms;
-    message.incarnation = e->generation.incarnation;
-    message.generation = e->generation.generation;
-    message.versions = memory;
-    message.n_versions = count;
-    for (size_t i = 0; i < count; i++) {
-        objects[i] = members[i]->version;
-        message.versions[i] = pb_of(BYTES_OF(members[i]->version));
-    }
-    if (!statement_sign(STATEMENT_DISCLOSURE, &message.base, &key, 1, e->arena, &statement, err)) {
-        return err_wrap(err, "disclosure");
-    }
-    const struct outbox_row row = {.kind = ITEM_DISCLOSURE, .subject = *e->subject, .statement = statement.id};
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_DISCLOSE,
-                                    .subject = e->subject,
-                                    .objects = objects,
-                                    .objects_len = count,
-                                    .decision = decision,
-                                    .disclosure = &statement.id,
-                                    .counterpart = peer,
-                                    .reason = "terms"};
     for (size_t i = 0; i < count; i++) {
         struct ledger_row ledger = members[i]->row;
         ledger.disclosure = statement.id;
@@ -384,21 +355,20 @@ static bool redisclose(struct effect *e, const struct id *peer, const struct con
             return false;
         }
     }
-    return chart_statement_put(e->gate->chart, e->txn, e->subject, &statement, err) &&
-           chart_outbox_put(e->gate->chart, e->txn, peer, &row, err) && log_txn_add(e->txn, &entry, err);
+    const struct outbox_row row = {.kind = ITEM_DISCLOSURE, .subject = *e->subject, .statement = statement.id};
+    return chart_outbox_put(e->gate->chart, e->txn, peer, &row, err);
 }
 
 static bool change_terms(struct effect *e, const struct id *peer, struct stakes *list, struct err *err)
 {
-    enum { PART = 256 };
     for (size_t i = 0; i < list->count; i++) {
         const struct consent_group *group = list->items[i].group;
-        struct stake *members[PART];
+        struct stake *members[DISCLOSURE_VERSIONS_MAX];
         size_t count = 0;
         if (!list->items[i].held || !list->items[i].permit || !group) {
             continue;
         }
-        for (size_t j = i; j < list->count && count < PART; j++) {
+        for (size_t j = i; j < list->count && count < DISCLOSURE_VERSIONS_MAX; j++) {
             struct stake *stake = &list->items[j];
             bool same = false;
             if (!stake->held || !stake->permit || stake->group != group) {
