@@ -318,6 +318,37 @@ def test_python__a_second_process_on_the_folder_is_refused(network):
     equal(b"another chartmeshd runs on it" in second.stderr, True)
 
 
+def test_python__a_hangup_reads_certificates_and_opens_the_log_again(network):
+    node = network.hospital
+    certificate = os.path.join(node.folder, "keys", "client-server.crt")
+    with open(certificate, encoding="utf-8") as file:
+        good = file.read()
+
+    def reloads(level):
+        return sum('"event":"reload"' in line and f'"level":"{level}"' in line for line in node.log_text().splitlines())
+
+    node.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: reloads("info") == 1, "the certificates were read again")
+    with open(certificate, "w", encoding="utf-8") as file:
+        file.write("-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n")
+    node.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: reloads("error") == 1, "a broken certificate was refused")
+    with open(certificate, "w", encoding="utf-8") as file:
+        file.write(good)
+    Client(node, network.emr).register()        # a new connection: the old certificate is still there
+
+
+def test_python__the_command_line_says_what_it_can(network):
+    run = lambda *args: subprocess.run([network.chartmeshd, *args], capture_output=True, timeout=30,  # noqa: E731
+                                       check=False)
+    equal(run("--check", network.hospital.config).returncode, 0)
+    equal(run("--version").stdout.split()[0], b"chartmeshd")
+    equal(run("--help").returncode, 0)
+    equal([run().returncode, run("--nonsense").returncode, run("--config").returncode], [2, 2, 2])
+    missing = run("--config", "/nowhere/at/all")
+    equal((missing.returncode, b"/nowhere/at/all" in missing.stderr), (1, True))
+
+
 def test_python__sigterm_ends_watches_and_the_process_with_zero(network):
     client = Client(network.hospital, network.emr)
     stream = watch(client, client.register())
