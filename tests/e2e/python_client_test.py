@@ -361,6 +361,21 @@ def test_python__sigterm_ends_watches_and_the_process_with_zero(network):
     network.hospital.start()
 
 
+def test_python__who_joins_later_is_let_in_without_a_restart(network):
+    laboratory = network.add("laboratory")
+    network.cli("node", "trust", "--node", network.clinic.folder, network.trust)
+    network.clinic.start()
+    laboratory.start()
+    admin = Client(network.hospital, network.admin)
+
+    def connected():
+        peers = admin.unary("/chartmesh.v1.Admin/Peers", admin_pb2.PeersRequest(), admin_pb2.PeersReply).peers
+        return {peer.domain for peer in peers if all(lane.connected for lane in peer.lanes)}
+
+    wait_for(lambda: connected() == {"clinic.example", "laboratory.example"}, "the hospital hears of it from the clinic")
+    equal((network.clinic.stop(), laboratory.stop()), (0, 0))
+
+
 def test_python__the_log_has_no_content(network):
     client = Client(network.hospital, network.emr)
     secret = "diagnosis-" + os.urandom(8).hex()
