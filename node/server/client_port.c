@@ -21,6 +21,13 @@ struct admitted {
     struct service_call call;
 };
 
+/* A method that answers until somebody goes away: it has a thread of the lane for that. */
+static bool stays_open(const struct service_method *method)
+{
+    const char *dot = strrchr(method->name, '.');
+    return method->shape != METHOD_UNARY && dot && strcmp(dot, ".Watch") == 0;
+}
+
 /* -- The gate: on the polling thread, before the request is read */
 
 static bool metadata_text(struct rpc_call *call, const char *key, const char **out, struct err *err)
@@ -52,6 +59,10 @@ static bool admit(void *ctx, struct rpc_call *call, struct err *err)
     const struct service_method *method = service_find(rpc_call_path(call));
     if (!method) {
         return err_raise(err, ERR_INTERNAL, "a method of the table that the services do not know");
+    }
+    if (stays_open(method) && port->service->config->max_watches == 0) {
+        return err_raise_reason(err, ERR_TOO_MUCH, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_OVERLOADED,
+                                "this node is configured for no watches");
     }
     if (!arena_alloc(arena, sizeof *admitted, (void **)&admitted, err) || !read_metadata(call, &metadata, err) ||
         !service_caller(port->service, method, &metadata, arena, &admitted->call, err)) {
@@ -101,13 +112,6 @@ static bool stream_cancelled(void *context)
 {
     struct streaming *streaming = context;
     return rpc_cancelled(streaming->call) || (streaming->stays_open && streaming->port->winding_up);
-}
-
-/* A method that answers until somebody goes away: it has a thread of the lane for that. */
-static bool stays_open(const struct service_method *method)
-{
-    const char *dot = strrchr(method->name, '.');
-    return method->shape != METHOD_UNARY && dot && strcmp(dot, ".Watch") == 0;
 }
 
 static bool run_stream(struct rpc_call *call, void *ctx, const ProtobufCMessage *request, ProtobufCMessage *reply,
