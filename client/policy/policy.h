@@ -8,9 +8,9 @@
 #include "proto/base/arena.h"
 #include "proto/base/builder.h"
 #include "proto/chartmesh/v1/statement.pb-c.h"
+#include "proto/statement/policy_form.h"
 
 #define POLICY_CLASS_SYSTEM "urn:chartmesh:class"
-enum { POLICY_RULES_MAX = 256 };
 
 /* A tree in the making; everything in it lives in an arena or in the policy that it came from. */
 struct policy_tree {
