@@ -24,8 +24,14 @@ static bool parse(struct parsed *p, char **words, bool connects, struct err *err
         {"flag", NULL, "a flag", .flag = &p->flag},
         {"purpose", "CODE", "shadows the common one", .text = &p->purpose},
     };
-    const struct cli_usage usage = {.name = "test", .args = "A [B]", .args_min = 1, .args_max = 2, .about = "A test.",
-                                    .options = options, .option_count = COUNT(options), .connects = connects};
+    const struct cli_usage usage = {.name = "test",
+                                    .args = "A [B]",
+                                    .args_min = 1,
+                                    .args_max = 2,
+                                    .about = "A test.",
+                                    .options = options,
+                                    .option_count = COUNT(options),
+                                    .connects = connects};
     return cli_parse(&p->cli, &usage, count, words, &p->args, err);
 }
 
@@ -36,7 +42,8 @@ static void test_cli__options_and_words_in_any_order(void **state)
     (void)state;
     struct err err;
     struct parsed p;
-    assert_ok(parse(&p, WORDS("--many", "1", "a", "--out=x", "--flag", "--many", "2", "b", "--output", "json"), false, &err));
+    assert_ok(parse(&p, WORDS("--many", "1", "a", "--out=x", "--flag", "--many", "2", "b", "--output", "json"),
+                    false, &err));
     assert_string_equal(p.out, "x");
     assert_true(p.flag && p.cli.json);
     assert_int_equal(p.many.count, 2);
@@ -114,8 +121,8 @@ static void test_cli__times_are_read_in_utc_and_only_real_ones(void **state)
     assert_int_equal(at->ms, INT64_C(1709164800000));
     assert_ok(cli_time(&cli, "--at", "2024-02-29T12:34:56Z", &at, &err));
     assert_int_equal(at->ms, INT64_C(1709210096000));
-    static const char *const wrong[] = {"2023-02-29", "2024-13-01", "yesterday", "2024-02-29T25:00:00Z", "1960-01-01",
-                                        "2024-2-29", "2024-02-29T12:34:56", ""};
+    static const char *const wrong[] = {"2023-02-29", "2024-13-01", "yesterday",           "2024-02-29T25:00:00Z",
+                                        "1960-01-01", "2024-2-29",  "2024-02-29T12:34:56", ""};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         assert_err(ERR_INVALID, cli_time(&cli, "--at", wrong[i], &at, &err));
         assert_int_equal(cli.exit, CLI_USAGE);
@@ -134,7 +141,8 @@ static void test_cli__ids_codes_and_labels_are_read_or_refused(void **state)
     new_cli(&cli);
     assert_ok(cli_subject(&cli, "00112233445566778899aabbccddeeff", &subject, &err));
     assert_int_equal(subject->facility.len, 0);
-    assert_ok(cli_subject(&cli, "ffeeddccbbaa99887766554433221100/00112233445566778899aabbccddeeff", &subject, &err));
+    assert_ok(
+        cli_subject(&cli, "ffeeddccbbaa99887766554433221100/00112233445566778899aabbccddeeff", &subject, &err));
     assert_int_equal(subject->facility.data[0], 0xff);
     assert_err(ERR_INVALID, cli_subject(&cli, "0011", &subject, &err));
     assert_err(ERR_INVALID, cli_subject(&cli, "nowhere.example/00112233445566778899aabbccddeeff", &subject, &err));

@@ -30,7 +30,7 @@ struct bundle {
  * ERR_TOO_MUCH: over a limit above or the arena's budget. */
 NODISCARD bool fhir_bundle_read(struct bytes text, struct arena *arena, struct bundle *out, struct err *err);
 
-/* fhir_bundle_write appends a collection of these entries' fullUrl and resource bytes. fhir_bundle_written_len is how many
- * bytes that will be. */
+/* fhir_bundle_write appends a collection of these entries' fullUrl and resource bytes. fhir_bundle_written_len is
+ * how many bytes that will be. */
 void fhir_bundle_write(const struct bundle_entry **entries, size_t count, struct builder *out);
 size_t fhir_bundle_written_len(const struct bundle_entry **entries, size_t count);

@@ -62,7 +62,8 @@ struct log_options {
  * facility's store. */
 NODISCARD bool log_open(const struct log_options *options, struct log **out, struct err *err);
 
-/* log_close frees, and writes nothing: an orderly end calls log_map_close before, which saves the anchor. NULL is fine. */
+/* log_close frees, and writes nothing: an orderly end calls log_map_close before, which saves the anchor. NULL is
+ * fine. */
 void log_close(struct log *log);
 
 const char *log_origin(const struct log *log); /* "<domain>/log/<incarnation>" */

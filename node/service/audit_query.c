@@ -70,8 +70,8 @@ static bool purpose_allowed(const Chartmesh__V1__Authority *authority, const cha
     return authority->n_purposes == 0;
 }
 
-/* An auditor needs an authority that covers the question. A patient asks about themselves with their own key, which
- * trust_check demanded (formats 1). */
+/* An auditor needs an authority that covers the question. A patient asks about themselves with their own key,
+ * which trust_check demanded (formats 1). */
 static bool check_scope(struct answering *a, const struct trust *trust, struct err *err)
 {
     struct hash id;
@@ -91,7 +91,8 @@ static bool check_scope(struct answering *a, const struct trust *trust, struct e
     if (!covers(a->authority, a->asked)) {
         return scope_refused(err, "its authority does not cover this subject or actor");
     }
-    return purpose_allowed(a->authority, a->asked->purpose) || scope_refused(err, "its authority is for other purposes");
+    return purpose_allowed(a->authority, a->asked->purpose) ||
+           scope_refused(err, "its authority is for other purposes");
 }
 
 static bool check_shape(struct answering *a, struct err *err)
@@ -99,16 +100,20 @@ static bool check_shape(struct answering *a, struct err *err)
     struct id facility, patient;
     uint64_t now = world_now_ms(a->service->world), then = hlc_ms(a->query.head->hlc);
     if (strcmp(a->asked->principal, a->call->caller.principal) != 0) {
-        return err_raise_reason(err, ERR_DENIED, REASON(NOT_PERMITTED), "audit query: it was signed for another principal");
+        return err_raise_reason(err, ERR_DENIED, REASON(NOT_PERMITTED),
+                                "audit query: it was signed for another principal");
     }
     if (!bytes_equal(bytes_pb(a->asked->facility), BYTES_OF(*chart_facility(a->service->chart)))) {
-        return err_raise_field(err, REASON(FIELD_INVALID), "query.facility", "another facility's log is asked for");
+        return err_raise_field(err, REASON(FIELD_INVALID), "query.facility",
+                               "another facility's log is asked for");
     }
     if ((a->asked->subject != NULL) == (a->asked->actor.len != 0)) {
-        return err_raise_field(err, REASON(FIELD_INVALID), "query.subject", "exactly one of subject and actor is needed");
+        return err_raise_field(err, REASON(FIELD_INVALID), "query.subject",
+                               "exactly one of subject and actor is needed");
     }
     if (then + AUDIT_CLOCK_MS < now || then > now + AUDIT_CLOCK_MS) {
-        return err_raise_field(err, REASON(FIELD_INVALID), "query.head.hlc", "signed more than 10 minutes from now");
+        return err_raise_field(err, REASON(FIELD_INVALID), "query.head.hlc",
+                               "signed more than 10 minutes from now");
     }
     if (a->asked->actor.len) {
         a->map_key = (struct hash){0};
@@ -136,7 +141,8 @@ static bool open_question(struct answering *a, struct bytes envelope, struct err
         a->asked = (const Chartmesh__V1__AuditQuery *)a->query.message;
         ok = check_shape(a, err) && check_scope(a, trust, err);
     } else if (err->code == ERR_NOT_FOUND) {
-        ok = err_raise_reason(err, ERR_DENIED, REASON(AUTHORITY_INVALID), "audit query: %s", "its key is unknown here");
+        ok = err_raise_reason(err, ERR_DENIED, REASON(AUTHORITY_INVALID), "audit query: %s",
+                              "its key is unknown here");
     }
     chart_trust_give(a->service->chart);
     return ok;
@@ -152,8 +158,11 @@ static bool log_question(struct answering *a, struct err *err)
     if (a->authority && hash_from(bytes_pb(a->asked->authority), &objects[1])) {
         count = 2;
     }
-    const struct log_entry entry = {.kind = KIND(AUDIT_QUERY), .who = &who, .purpose = a->asked->purpose,
-                                    .subject = a->has_subject ? &a->subject : NULL, .objects = objects,
+    const struct log_entry entry = {.kind = KIND(AUDIT_QUERY),
+                                    .who = &who,
+                                    .purpose = a->asked->purpose,
+                                    .subject = a->has_subject ? &a->subject : NULL,
+                                    .objects = objects,
                                     .objects_len = count};
     struct log_txn *txn = log_txn_new(a->service->log);
     if (!log_txn_add(txn, &entry, err) ||
@@ -168,7 +177,8 @@ static bool log_question(struct answering *a, struct err *err)
 static bool choose_checkpoint(struct answering *a, struct err *err)
 {
     struct checkpoint checkpoint;
-    if (!log_cosigned(a->service->log, a->own_entry + 1, 1, AUDIT_COSIGN_WAIT_MS, a->arena, &a->note, &a->size, err)) {
+    if (!log_cosigned(a->service->log, a->own_entry + 1, 1, AUDIT_COSIGN_WAIT_MS, a->arena, &a->note, &a->size,
+                      err)) {
         if (err->code != ERR_UNAVAILABLE || !log_checkpoint(a->service->log, a->arena, &a->note, err)) {
             return false;
         }
@@ -188,9 +198,9 @@ static bool stand(struct answering *a, struct err *err)
         return false;
     }
     if (!log_map_prove(a->service->log, &a->map_key, epoch, &a->map, err)) {
-        return err->code == ERR_NOT_FOUND
-                   ? err_raise_field(err, REASON(FIELD_INVALID), "query.map_epoch", "this log has no such map epoch")
-                   : false;
+        return err->code == ERR_NOT_FOUND ? err_raise_field(err, REASON(FIELD_INVALID), "query.map_epoch",
+                                                            "this log has no such map epoch")
+                                          : false;
     }
     if (a->asked->known_size) {
         struct hash root, known;
@@ -207,7 +217,8 @@ static bool stand(struct answering *a, struct err *err)
 
 static bool want_entry(struct answering *a, uint64_t index, struct err *err)
 {
-    if (!arena_grow(a->arena, (void **)&a->indexes, a->indexes_len, &a->indexes_capacity, sizeof *a->indexes, err)) {
+    if (!arena_grow(a->arena, (void **)&a->indexes, a->indexes_len, &a->indexes_capacity, sizeof *a->indexes,
+                    err)) {
         return false;
     }
     a->indexes[a->indexes_len++] = index;
@@ -222,8 +233,8 @@ static bool want_enrolment(struct answering *a, uint64_t index, struct err *err)
             return true;
         }
     }
-    if (!arena_grow(a->arena, (void **)&a->enrolments, a->enrolments_len, &a->enrolments_capacity, sizeof *a->enrolments,
-              err)) {
+    if (!arena_grow(a->arena, (void **)&a->enrolments, a->enrolments_len, &a->enrolments_capacity,
+                    sizeof *a->enrolments, err)) {
         return false;
     }
     a->enrolments[a->enrolments_len++] = index;
@@ -238,8 +249,10 @@ static bool keep_statement(struct answering *a, const struct hash *id, struct by
         }
     }
     size_t before = a->statements_len;
-    if (!arena_grow(a->arena, (void **)&a->statements, before, &a->statements_capacity, sizeof *a->statements, err) ||
-        !arena_grow(a->arena, (void **)&a->statement_ids, before, &a->ids_capacity, sizeof *a->statement_ids, err)) {
+    if (!arena_grow(a->arena, (void **)&a->statements, before, &a->statements_capacity, sizeof *a->statements,
+                    err) ||
+        !arena_grow(a->arena, (void **)&a->statement_ids, before, &a->ids_capacity, sizeof *a->statement_ids,
+                    err)) {
         return false;
     }
     a->statements[before] = envelope;
@@ -289,8 +302,8 @@ static bool already_wanted(struct answering *a, const struct hash *id, bool *out
 
 static bool keep_policy_or_disclosure(struct answering *a, struct bytes id, struct err *err);
 
-/* A named statement, and what it names in turn. One that is not here (a policy of the origin, at a holder) is left out: the
- * verifier says what that leaves unproved. */
+/* A named statement, and what it names in turn. One that is not here (a policy of the origin, at a holder) is left
+ * out: the verifier says what that leaves unproved. */
 static bool keep_named(struct answering *a, struct bytes view, struct err *err)
 {
     struct hash id;
@@ -449,7 +462,8 @@ static bool collect_entry(struct answering *a, uint64_t index, struct err *err)
             return false;
         }
     }
-    return (!entry->decision || entry->decision->terms.len == 0 || keep_named(a, bytes_pb(entry->decision->terms), err)) &&
+    return (!entry->decision || entry->decision->terms.len == 0 ||
+            keep_named(a, bytes_pb(entry->decision->terms), err)) &&
            (entry->disclosure.len == 0 || keep_named(a, bytes_pb(entry->disclosure), err)) &&
            keep_objects(a, entry, err);
 }
@@ -493,7 +507,8 @@ static bool collect(struct answering *a, struct err *err)
         return false;
     }
     for (uint64_t k = first; k <= a->map.chain.count; k++) {
-        if (!log_chain_position(a->service->log, &a->map_key, k, &index, NULL, err) || !want_entry(a, index, err)) {
+        if (!log_chain_position(a->service->log, &a->map_key, k, &index, NULL, err) ||
+            !want_entry(a, index, err)) {
             return false;
         }
         if (k == first && first > 1) {
@@ -568,7 +583,8 @@ static bool frame_message(struct writing *w, enum bundle_type type, ProtobufCMes
 {
     AUTO_ARENA(scratch, 4 << 20);
     struct bytes body;
-    return canonical_pack(message, &scratch, &body, err) && bundle_write_frame(&w->writer, type, body, w->file, err);
+    return canonical_pack(message, &scratch, &body, err) &&
+           bundle_write_frame(&w->writer, type, body, w->file, err);
 }
 
 static ProtobufCBinaryData *path_fields(struct arena *arena, const struct hash *path, size_t len, struct err *err)
@@ -587,7 +603,8 @@ static ProtobufCBinaryData *path_fields(struct arena *arena, const struct hash *
     return fields;
 }
 
-static bool proof_of(struct writing *w, uint64_t index, struct arena *arena, Chartmesh__V1__Proof *out, struct err *err)
+static bool proof_of(struct writing *w, uint64_t index, struct arena *arena, Chartmesh__V1__Proof *out,
+                     struct err *err)
 {
     struct hash path[MERKLE_PATH_MAX];
     size_t len;
@@ -663,7 +680,7 @@ static bool write_statements(struct writing *w, struct err *err)
 
 static bool write_tables(struct writing *w, struct err *err)
 {
-    const struct table *tables[] = {&table_confidentiality, &table_sensitivity, &table_purpose};   /* by name */
+    const struct table *tables[] = {&table_confidentiality, &table_sensitivity, &table_purpose}; /* by name */
     for (size_t i = 0; i < COUNT(tables); i++) {
         Chartmesh__V1__TableFrame frame = CHARTMESH__V1__TABLE_FRAME__INIT;
         frame.name = (char *)(uintptr_t)tables[i]->name;
@@ -752,8 +769,8 @@ static bool write_file(struct answering *a, struct builder *file, struct err *er
     return (ok && write_consistency(&w, err) && write_answer(&w, err)) || err_wrap(err, "evidence bundle");
 }
 
-bool audit_query(struct service_call *call, struct bytes query, bool dry_run, struct builder *file, uint64_t *entries,
-                 struct err *err)
+bool audit_query(struct service_call *call, struct bytes query, bool dry_run, struct builder *file,
+                 uint64_t *entries, struct err *err)
 {
     AUTO_ARENA(arena, BUNDLE_ARENA);
     struct answering a = {.service = call->service, .call = call, .arena = &arena};

@@ -1,4 +1,5 @@
-/* node/service/audit_query.h - Audit.Query: the signed question, and the evidence bundle that answers it (formats 7). */
+/* node/service/audit_query.h - Audit.Query: the signed question, and the evidence bundle that answers it (formats
+ * 7). */
 #pragma once
 
 #include "node/service/service.h"
@@ -14,8 +15,9 @@ enum {
 /* audit_query_methods lists Audit.Query for the table of methods; returns how many. */
 size_t audit_query_methods(const struct service_method **out);
 
-/* audit_query checks a signed query from this caller, logs it, and makes the whole bundle in `file`. *entries counts the
- * opened entries. ERR_INVALID: malformed or badly signed; ERR_DENIED (AUTHORITY_INVALID): outside the authority's scope or period;
- * ERR_TOO_MUCH: over AUDIT_BUNDLE_MAX. With dry_run only the counts are made, and the query is logged all the same. */
+/* audit_query checks a signed query from this caller, logs it, and makes the whole bundle in `file`. *entries
+ * counts the opened entries. ERR_INVALID: malformed or badly signed; ERR_DENIED (AUTHORITY_INVALID): outside the
+ * authority's scope or period; ERR_TOO_MUCH: over AUDIT_BUNDLE_MAX. With dry_run only the counts are made, and the
+ * query is logged all the same. */
 NODISCARD bool audit_query(struct service_call *call, struct bytes query, bool dry_run, struct builder *file,
                            uint64_t *entries, struct err *err);

@@ -271,8 +271,8 @@ static bool views(struct service_call *call, const struct chart_policy *policies
     return true;
 }
 
-/* The READ entry: durable before the policy is given out. The objects of a READ are versions (formats 6); what else was
- * read is its reason. */
+/* The READ entry: durable before the policy is given out. The objects of a READ are versions (formats 6); what
+ * else was read is its reason. */
 static bool read_entry(struct service_call *call, const struct subject *subject, const char *what,
                        ProtobufCBinaryData *receipt, struct err *err)
 {

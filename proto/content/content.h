@@ -34,8 +34,8 @@ struct hash content_tree_root(const struct content_tree *tree);
 
 /* chunk_path_verify: `path` (leaf upwards) puts leaf `index` of `chunks` under `root`. chunk_path fills the path
  * from all leaves (in memory), up to 40 hashes; returns its length. */
-bool chunk_path_verify(uint64_t index, uint64_t chunks, const struct hash *leaf, const struct hash *path, size_t len,
-                       const struct hash *root);
+bool chunk_path_verify(uint64_t index, uint64_t chunks, const struct hash *leaf, const struct hash *path,
+                       size_t len, const struct hash *root);
 size_t chunk_path(const struct hash *leaves, uint64_t chunks, uint64_t index, struct hash path[40]);
 
 /* chunk_code sets *out to coded_i: zstd when that is shorter, else the chunk itself. Deterministic for one
@@ -61,8 +61,8 @@ struct content_meta {
     struct hash salt, root;
     uint64_t length;
 };
-NODISCARD bool meta_seal(const struct content_keys *keys, const struct id *content_id, const struct content_meta *meta,
-                         struct arena *arena, struct bytes *out, struct err *err);
+NODISCARD bool meta_seal(const struct content_keys *keys, const struct id *content_id,
+                         const struct content_meta *meta, struct arena *arena, struct bytes *out, struct err *err);
 NODISCARD bool meta_open(const struct content_keys *keys, const struct id *content_id, struct bytes row,
                          struct arena *arena, struct content_meta *out, struct err *err);
 

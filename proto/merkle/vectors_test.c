@@ -306,7 +306,8 @@ static size_t base64_path(const json_t *one, struct hash path[80], bool *usable)
 {
     size_t i;
     json_t *hash;
-    json_array_foreach(json_object_get(one, "proof"), i, hash) {
+    json_array_foreach(json_object_get(one, "proof"), i, hash)
+    {
         path[i] = base64_hash(json_string_value(hash), usable);
     }
     return json_array_size(json_object_get(one, "proof"));

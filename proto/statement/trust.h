@@ -47,8 +47,8 @@ uint64_t trust_network_version(const struct trust *trust);
 uint64_t trust_roster_version(const struct trust *trust);
 int64_t trust_roster_expires_ms(const struct trust *trust);
 
-/* trust_newest_network and trust_newest_roster return the message that counts, and its statement id in *id (NULL: not
- * asked); NULL: there is none yet. They live until the next trust_add. */
+/* trust_newest_network and trust_newest_roster return the message that counts, and its statement id in *id (NULL:
+ * not asked); NULL: there is none yet. They live until the next trust_add. */
 const Chartmesh__V1__Network *trust_newest_network(const struct trust *trust, struct hash *id);
 const Chartmesh__V1__Roster *trust_newest_roster(const struct trust *trust, struct hash *id);
 

@@ -26,8 +26,12 @@ static int setup(void **state)
     f = (struct fixture){.sim = world_sim_new(11), .federation = federation_new(3)};
     arena_init(&f.arena, 512 << 20);
     f.node = node_new(f.sim, f.federation, 0);
-    f.service = (struct service){.world = f.node->world, .store = f.node->store, .keys = f.node->keys,
-                                 .log = f.node->log, .chart = f.node->chart, .gate = f.node->gate};
+    f.service = (struct service){.world = f.node->world,
+                                 .store = f.node->store,
+                                 .keys = f.node->keys,
+                                 .log = f.node->log,
+                                 .chart = f.node->chart,
+                                 .gate = f.node->gate};
     struct hash seed = {.bytes = {9, 9, 9}};
     assert_ok(signing_key_new(&seed, &f.auditor, &err));
     f.subject = node_subject(f.node, 1);
@@ -52,8 +56,10 @@ static void live(struct fixture *f)
     struct err err;
     struct gate_item items[1];
     size_t disclosures;
-    struct node_put put = {.subject = f->subject, .document = node_document(f->node, 1),
-                           .content = BYTES_LIT("first"), .confidentiality = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_N};
+    struct node_put put = {.subject = f->subject,
+                           .document = node_document(f->node, 1),
+                           .content = BYTES_LIT("first"),
+                           .confidentiality = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_N};
     struct hash first = node_put(f->node, &put);
     put.content = BYTES_LIT("second");
     put.parents = &first;
@@ -61,12 +67,14 @@ static void live(struct fixture *f)
     f->version = node_put(f->node, &put);
     Chartmesh__V1__GetRequest get = CHARTMESH__V1__GET_REQUEST__INIT;
     Chartmesh__V1__GetReply reply = CHARTMESH__V1__GET_REPLY__INIT;
-    struct caller doctor = node_caller("dora", NODE_PHYSICIAN, "TREAT"), clerk = node_caller("carl", NODE_CLERK, "TREAT");
+    struct caller doctor = node_caller("dora", NODE_PHYSICIAN, "TREAT"),
+                  clerk = node_caller("carl", NODE_CLERK, "TREAT");
     get.document = pb_bytes(BYTES_OF(put.document));
     assert_ok(gate_get(f->node->gate, &doctor, &get, &f->subject, &f->arena, &reply, &err));
     assert_err(ERR_NOT_FOUND, gate_get(f->node->gate, &clerk, &get, &f->subject, &f->arena, &reply, &err));
     node_grant(f->node, &f->subject, &f->federation->members[1].id, NULL);
-    node_disclose(f->node, &f->subject, &f->federation->members[1].id, &f->version, 1, &f->arena, items, &disclosures);
+    node_disclose(f->node, &f->subject, &f->federation->members[1].id, &f->version, 1, &f->arena, items,
+                  &disclosures);
     assert_true(items[0].permit);
     node_revoke(f->node, &f->subject, NULL);
 }
@@ -146,10 +154,14 @@ static void cosign(void *context)
     assert_ok(log_cosignature(c->f->node->log, log_size(c->f->node->log).size, name, line, &err));
 }
 
-static bool answer(struct fixture *f, const struct statement *query, bool cosigned, struct bytes *out, struct err *err)
+static bool answer(struct fixture *f, const struct statement *query, bool cosigned, struct bytes *out,
+                   struct err *err)
 {
-    struct service_call call = {.service = &f->service, .caller = {AUDITOR, "", "", NULL, "HOPERAT", "r1"},
-                                .kind = SERVICE_AUDITOR, .idempotency_key = "", .arena = &f->arena};
+    struct service_call call = {.service = &f->service,
+                                .caller = {AUDITOR, "", "", NULL, "HOPERAT", "r1"},
+                                .kind = SERVICE_AUDITOR,
+                                .idempotency_key = "",
+                                .arena = &f->arena};
     struct cosigner cosigner = {.f = f};
     uint64_t entries;
     AUTO_BUILDER(file, 64 << 20);
@@ -167,7 +179,8 @@ static struct verify_report judge(struct fixture *f, struct bytes file, const st
 {
     struct err err;
     struct verify_report report;
-    const struct verify_options options = {.network = &f->federation->first_network, .quorum = 1, .query = &query->id};
+    const struct verify_options options = {
+        .network = &f->federation->first_network, .quorum = 1, .query = &query->id};
     assert_ok(verify_bundle(file, &options, &f->arena, &report, &err));
     return report;
 }
@@ -194,8 +207,8 @@ static void test_evidence__a_patients_history_is_proved_complete(void **state)
     assert_ok(answer(f, &query, true, &file, &err));
     struct verify_report report = judge(f, file, &query);
     assert_verdict(&report, VERIFY_PROVED);
-    const enum verify_claim all[] = {VERIFY_FILE, VERIFY_ENTRIES, VERIFY_CHAIN, VERIFY_COMPLETE, VERIFY_STATEMENTS,
-                                     VERIFY_AUTHORS, VERIFY_TIMES};
+    const enum verify_claim all[] = {VERIFY_FILE,       VERIFY_ENTRIES, VERIFY_CHAIN, VERIFY_COMPLETE,
+                                     VERIFY_STATEMENTS, VERIFY_AUTHORS, VERIFY_TIMES};
     for (size_t i = 0; i < COUNT(all); i++) {
         if (report.claims[all[i]].state != VERIFY_PROVED) {
             fail_msg("%s: %s", verify_claim_name(all[i]), report.claims[all[i]].text);

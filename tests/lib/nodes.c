@@ -73,7 +73,7 @@ struct nodes *nodes_new(const char *chartmeshd, size_t count)
     struct hash network;
     struct nodes *nodes = calloc(1, sizeof *nodes);
     assert_non_null(nodes);
-    setenv("LSAN_OPTIONS", "suppressions=tests/lib/lsan.supp:print_suppressions=0", 0);    /* of sanitized nodes */
+    setenv("LSAN_OPTIONS", "suppressions=tests/lib/lsan.supp:print_suppressions=0", 0); /* of sanitized nodes */
     arena_init(&nodes->arena, 64 << 20);
     nodes->chartmeshd = chartmeshd;
     nodes->count = count;
