@@ -74,7 +74,7 @@ shows() { as "$1" get "$2" "$3" --headers; }
 hides() { ! shows "$@" 2>/dev/null; }
 lists() { [ "$(ids "$1" "$2" | wc -l)" -eq "$3" ]; }
 heads_are() { [ "$(as "$1" get "$2" "$3" --headers | grep -c '^ *version: ')" -eq "$4" ]; }
-watched() { grep -q "$2" "$work/$1.watch"; }
+watched() { grep -q "$2" "$scratch/$1.watch"; }
 
 must_show() { shows "$1" "$2" "$3" >/dev/null || fail "the $1 does not show document $3"; }
 must_hide() {
@@ -111,16 +111,16 @@ free_port() {
 
 # start_relay NAME PORT: what dials the address in `relayed` reaches PORT, unless the line is cut.
 start_relay() {
-    "$relay" 127.0.0.1:0 "127.0.0.1:$2" >"$work/$1.relay" &
+    "$relay" 127.0.0.1:0 "127.0.0.1:$2" >"$scratch/$1.relay" &
     pid[$1]=$!
-    until_so "a relay starts" grep -q ready "$work/$1.relay"
-    relayed=$(sed -n 's/^ready //p' "$work/$1.relay")
+    until_so "a relay starts" grep -q ready "$scratch/$1.relay"
+    relayed=$(sed -n 's/^ready //p' "$scratch/$1.relay")
 }
 
 start_watch() {
-    "$chartmesh" watch --output json --profile "$work/$1/clients/app-emr/profile" >"$work/$1.watch" 2>/dev/null &
+    "$chartmesh" watch --output json --profile "$work/$1/clients/app-emr/profile" >"$scratch/$1.watch" 2>/dev/null &
     pid[watch-$1]=$!
-    until_so "the $1 watches" grep -q STARTED "$work/$1.watch"
+    until_so "the $1 watches" grep -q STARTED "$scratch/$1.watch"
 }
 
 # Nothing is left running, whatever happened.
@@ -131,11 +131,8 @@ finish() {
         kill -TERM "${pid[$name]}" 2>/dev/null || true
     done
     wait 2>/dev/null || true
-    if [ -n "$keep" ]; then
-        rm -f "$work"/*.watch "$work"/*.relay
-    elif [ -n "$work" ]; then
-        rm -rf "$work"
-    fi
+    [ -z "$work" ] || rm -rf "$scratch"
+    [ -z "$work" ] || [ -n "$keep" ] || rm -rf "$work"
     exit "$status"
 }
 
@@ -144,47 +141,57 @@ finish() {
 # people.PLACE: name, file, identifier's system and value, one line for each chart there.
 made_up_patients() {
     local place
-    "$make_patients" "$work/patients"
+    "$make_patients" "$scratch/patients"
     for place in $places; do
-        awk -F '\t' -v OFS='\t' -v place="$place" -v folder="$work/patients" '
+        awk -F '\t' -v OFS='\t' -v place="$place" -v folder="$scratch/patients" '
             $2 == place { print $1, folder "/" $3, "urn:example:person-number", $4 }' \
-            "$work/patients/patients.tsv" >"$work/people.$place"
-        : >"$work/organizations.$place"
+            "$scratch/patients/patients.tsv" >"$scratch/people.$place"
+        : >"$scratch/organizations.$place"
     done
     main=mira-tolvanen
 }
 
-# Facilities are dealt out to the three nodes in turn; a patient has a chart wherever one of theirs lies.
+# The patient we follow has been at three facilities or more and has allergies. The facilities are dealt out to the
+# three nodes in turn, that patient's first; a patient has a chart wherever one of theirs lies.
 synthea_patients() {
-    local place
-    mkdir -p "$work/patients"
-    "$make_patients" "$work/made-up"
-    python3 -m tarfile -e "$data/bundles.tar.xz" "$work/patients" 2>/dev/null
-    find "$work/patients" -name '*.json' >"$work/bundles"
-    awk -F '\t' -v OFS='\t' -v work="$work" -v system_name="$synthea" '
+    mkdir -p "$scratch/patients"
+    "$make_patients" "$scratch/made-up"
+    python3 -m tarfile -e "$data/bundles.tar.xz" "$scratch/patients" 2>/dev/null
+    find "$scratch/patients" -name '*.json' | sort >"$scratch/bundles"
+    main=$(xargs -d '\n' grep -l '"AllergyIntolerance"' <"$scratch/bundles" | sed 's|.*/||' | awk -F '\t' '
+        NR == FNR { allergic[$1] = 1; next }
+        $1 in allergic && $7 >= 3 { print $1; exit }' - "$data/MANIFEST.tsv")
+    [ -n "$main" ] || fail "no patient in $data has been at three facilities and has allergies"
+    awk -F '\t' -v OFS='\t' -v scratch="$scratch" -v system_name="$synthea" -v main="$main" '
+        function deal(facility) {
+            if (facility in place) return
+            place[facility] = name[dealt++ % 3 + 1]
+            print facility > (scratch "/organizations." place[facility])
+        }
         BEGIN { split("hospital clinic laboratory", name, " ") }
         FNR == 1 { file++ }
-        file == 1 { path = $0; sub(".*/", ""); bundle[$0] = path; next }
+        file == 1 { path = $0; sub(".*/", "", path); bundle[path] = $0; next }
         FNR == 1 { next }
-        file == 2 { place[$1] = name[(FNR - 2) % 3 + 1]; print $1 > (work "/organizations." place[$1]) }
-        file == 3 { charts[$1, place[$3]] = 1 }
-        file == 4 {
-            for (i = 1; i <= 3; i++)
-                if (charts[$4, name[i]])
-                    print $1, bundle[$1], system_name, $4 > (work "/people." name[i])
-        }' "$work/bundles" "$data/facilities.tsv" "$data/encounters.tsv" "$data/MANIFEST.tsv"
-    # The main patient has a chart at all three, and allergies.
-    main=$(cut -f 1 "$work"/people.* | sort | uniq -c | awk '$1 == 3 { print $2 }' | while read -r name; do
-        path=$(awk -F '\t' -v name="$name" '$1 == name { print $2 }' "$work/people.hospital")
-        if grep -q '"AllergyIntolerance"' "$path"; then echo "$name"; fi
-    done | head -n 1) || true
-    [ -n "$main" ] || fail "no patient in $data has charts at all three and allergies"
+        file == 2 { person[$1] = $4 }
+        file == 3 && $1 == person[main] { deal($3) }
+        file == 4 { deal($1) }
+        file == 5 { charts[$1, place[$3]] = 1 }
+        END {
+            for (who in person) {
+                number = who                 # Synthea names a file by its patient: First_Last_NUMBER.json
+                sub(".*_", "", number)
+                sub("[.]json$", "", number)
+                for (i = 1; i <= 3; i++)
+                    if (charts[person[who], name[i]])
+                        print who, bundle[who], system_name, number > (scratch "/people." name[i])
+            }
+        }' "$scratch/bundles" "$data/MANIFEST.tsv" "$data/encounters.tsv" "$data/facilities.tsv" "$data/encounters.tsv"
 }
 
 # patient_of PLACE NAME: the id under which that place knows the person.
 patient_of() {
     local line
-    line=$(awk -F '\t' -v name="$2" '$1 == name { print $3 "\t" $4 }' "$work/people.$1")
+    line=$(awk -F '\t' -v name="$2" '$1 == name { print $3 "\t" $4 }' "$scratch/people.$1")
     as "$1" patient lookup "${line%%$'\t'*}" "${line#*$'\t'}" --output json |
         sed -n 's/^ *"\([0-9a-f]\{32\}\)",\{0,1\}$/\1/p' | head -n 1
 }
@@ -193,10 +200,10 @@ import_at() {
     local options=() paths=() organization path
     while read -r organization; do
         options+=(--organization "$organization")
-    done <"$work/organizations.$1"
+    done <"$scratch/organizations.$1"
     while IFS= read -r path; do
         paths+=("$path")
-    done < <(cut -f 2 "$work/people.$1")
+    done < <(cut -f 2 "$scratch/people.$1")
     as "$1" import "${paths[@]}" "${options[@]}" --rules "$rules" >"$work/$1/import.report" ||
         fail "import at the $1: see $(cat "$work/$1/import.report")"
 }
@@ -245,9 +252,8 @@ import_patients() {
     local place
     for place in $places; do
         import_at "$place"
-        say "$place: $(wc -l <"$work/people.$place") patients; documents: $(report_line "$place")"
+        say "$place: $(wc -l <"$scratch/people.$place") patients; documents: $(report_line "$place")"
     done
-    cp "$work/hospital/import.report" "$work/first.report"
     import_at hospital
     grep -q '^documents: 0 put' "$work/hospital/import.report" ||
         fail "importing again changed something: $(report_line hospital)"
@@ -255,7 +261,7 @@ import_patients() {
     patient=$(patient_of hospital "$main")
     [ -n "$patient" ] || fail "the hospital does not find $main by an identifier"
     theirs=${domain[hospital]}/$patient      # the same patient as the others name it
-    say "the patient we follow: $main, at the hospital $patient"
+    say "the patient we follow: ${main%.json}, at the hospital $patient"
     if ! lists clinic "$theirs" 0 || ! lists laboratory "$theirs" 0; then
         fail "records were shared before anybody consented"
     fi
@@ -269,20 +275,20 @@ give_consent() {
     start_watch laboratory
     as hospital consent grant "$patient" --to "${domain[clinic]}" >/dev/null
     until_so "the clinic receives" lists clinic "$theirs" "$(ids hospital "$patient" | wc -l)"
-    say "$main: all $(ids clinic "$theirs" | wc -l) documents readable at the clinic $took ms after the consent"
+    say "${main%.json}: all $(ids clinic "$theirs" | wc -l) documents readable at the clinic $took ms after the consent"
     as hospital consent grant "$patient" --to "${domain[laboratory]}" --class "$class|laboratory" >/dev/null
     while IFS=$'\t' read -r name _; do
         one=$(patient_of hospital "$name")
         [ "$one" = "$patient" ] || as hospital consent grant "$one" --to "${domain[clinic]}" >/dev/null
-        echo "$one" >>"$work/patients.hospital"
-    done <"$work/people.hospital"
+        echo "$one" >>"$scratch/patients.hospital"
+    done <"$scratch/people.hospital"
     while read -r one; do
-        as hospital list "$one" --output json >"$work/all.json"
-        own=$(document_count "$work/all.json")
-        away=$((own - $(sensitive_count "$work/all.json")))
+        as hospital list "$one" --output json >"$scratch/all.json"
+        own=$(document_count "$scratch/all.json")
+        away=$((own - $(sensitive_count "$scratch/all.json")))
         until_so "what the clinic may have of $one" lists clinic "${domain[hospital]}/$one" "$away"
         count=$((count + 1)) documents=$((documents + away)) sensitive=$((sensitive + own - away))
-    done <"$work/patients.hospital"
+    done <"$scratch/patients.hospital"
     as hospital consent show "$patient" | sed 's/^/      /'
     fine "$count patients: $documents documents are at the clinic, $sensitive sensitive ones are not"
     [ "$(ids laboratory "$theirs" | grep -cv "$(identity)" || true)" -eq 0 ] ||
@@ -306,25 +312,26 @@ identity() { as hospital list "$patient" --class "$class|patient" | cut -c 1-32;
 
 share_live() {
     step "Records appear live where they may, and nowhere else"
-    printf '{"resourceType": "DiagnosticReport", "status": "final", "conclusion": "CRP 12 mg/l"}\n' >"$work/report.json"
-    report=$(put_at hospital "$patient" "$work/report.json" --class "$class|laboratory" \
+    printf '{"resourceType": "DiagnosticReport", "status": "final", "conclusion": "CRP 12 mg/l"}\n' >"$scratch/report.json"
+    report=$(put_at hospital "$patient" "$scratch/report.json" --class "$class|laboratory" \
         --media-type application/fhir+json --title "CRP, follow-up")
     until_so "the clinic's watch shows the report" watched clinic "$report"
     say "a laboratory report: on the clinic's watch after $took ms"
     until_so "the laboratory's watch shows the report" watched laboratory "$report"
+    say "... and on the laboratory's"
     must_show clinic "$theirs" "$report"
     must_show laboratory "$theirs" "$report"
-    fine "... and readable at the clinic and at the laboratory"
+    fine "and readable at both"
     image=$(put_at hospital "$patient" "$xray" --class "$class|imaging" --media-type image/png \
         --title "Chest X-ray" 2>/dev/null)
     version=$(as hospital get "$patient" "$image" --headers --output json | field version)
-    rm -f "$work/x-ray.png"
+    rm -f "$scratch/x-ray.png"
     until_so "the clinic downloads the X-ray" fetch_xray
-    cmp -s "$xray" "$work/x-ray.png" || fail "the X-ray differs at the clinic"
+    cmp -s "$xray" "$scratch/x-ray.png" || fail "the X-ray differs at the clinic"
     fine "an X-ray image of $(wc -c <"$xray") bytes: byte for byte the same at the clinic after $took ms"
     must_hide laboratory "$theirs" "$image"
     fine "... and not at the laboratory: it is not of its class"
-    secret=$(put_at hospital "$patient" "$work/report.json" --class "$class|laboratory" --sensitivity HIV \
+    secret=$(put_at hospital "$patient" "$scratch/report.json" --class "$class|laboratory" --sensitivity HIV \
         --confidentiality R --media-type application/fhir+json --title "Screening")
     sleep 1
     must_show hospital "$patient" "$secret"
@@ -337,26 +344,26 @@ share_live() {
 }
 
 fetch_xray() {
-    rm -f "$work/x-ray.png"
-    as clinic download "$theirs" "$image" --version "$version" --out "$work/x-ray.png"
+    rm -f "$scratch/x-ray.png"
+    as clinic download "$theirs" "$image" --version "$version" --out "$scratch/x-ray.png"
 }
 
 cut_lines() { kill -USR1 "${pid[to-clinic]}" "${pid[to-hospital]}"; until_so "the lines are cut" lines_say cut; }
 heal_lines() { kill -USR2 "${pid[to-clinic]}" "${pid[to-hospital]}"; until_so "the lines heal" lines_say healed; }
-lines_say() { [ "$(tail -q -n 1 "$work/to-clinic.relay" "$work/to-hospital.relay" | grep -c "^$1\$")" -eq 2 ]; }
+lines_say() { [ "$(tail -q -n 1 "$scratch/to-clinic.relay" "$scratch/to-hospital.relay" | grep -c "^$1\$")" -eq 2 ]; }
 
 amend_apart() {
     step "The line between hospital and clinic breaks; both go on working, on the same document"
     local allergies=("--class" "$class|allergies" --media-type application/fhir+json --title Allergies)
     document=$(as hospital list "$patient" --class "$class|allergies" | cut -c 1-32 | head -n 1)
-    as hospital get "$patient" "$document" --out "$work/allergies.json"
+    as hospital get "$patient" "$document" --out "$scratch/allergies.json"
     cut_lines
     printf '%s\n' '{"resourceType": "AllergyIntolerance", "note": "hospital: rash after amoxicillin"}' \
-        >"$work/at-hospital.json"
+        >"$scratch/at-hospital.json"
     printf '%s\n' '{"resourceType": "AllergyIntolerance", "note": "clinic: also hives after cefuroxime"}' \
-        >"$work/at-clinic.json"
-    put_at hospital "$patient" "$work/at-hospital.json" --document "$document" "${allergies[@]}" >/dev/null
-    put_at clinic "$theirs" "$work/at-clinic.json" --document "$document" "${allergies[@]}" >/dev/null
+        >"$scratch/at-clinic.json"
+    put_at hospital "$patient" "$scratch/at-hospital.json" --document "$document" "${allergies[@]}" >/dev/null
+    put_at clinic "$theirs" "$scratch/at-clinic.json" --document "$document" "${allergies[@]}" >/dev/null
     if ! heads_are hospital "$patient" "$document" 1 || ! heads_are clinic "$theirs" "$document" 1; then
         fail "something crossed a line that is cut"
     fi
@@ -369,11 +376,11 @@ amend_apart() {
     fine "the line is back: both versions are kept, at both places; no clock decided"
     as hospital list "$patient" --class "$class|allergies" | sed 's/^/      /'
     printf '%s\n' '{"resourceType": "AllergyIntolerance", "note": "rash after amoxicillin, hives after cefuroxime"}' \
-        >"$work/merged.json"
-    as hospital merge "$patient" "$document" "$work/merged.json" "${allergies[@]}" >/dev/null
+        >"$scratch/merged.json"
+    as hospital merge "$patient" "$document" "$scratch/merged.json" "${allergies[@]}" >/dev/null
     heads_are hospital "$patient" "$document" 1 || fail "the merge left a conflict at the hospital"
     until_so "the merge at the clinic" heads_are clinic "$theirs" "$document" 1
-    as clinic get "$theirs" "$document" --out - | cmp -s - "$work/merged.json" ||
+    as clinic get "$theirs" "$document" --out - | cmp -s - "$scratch/merged.json" ||
         fail "the clinic does not have what was merged"
     fine "a physician merged them; the clinic had it after $took ms"
 }
@@ -382,21 +389,21 @@ amend_apart() {
 write_notes() {
     local i id
     for i in $(seq 1 500); do
-        echo "note $i" >"$work/note"
-        id=$(put_at hospital "$patient" "$work/note" --class "$class|encounter" --media-type text/plain \
+        echo "note $i" >"$scratch/note"
+        id=$(put_at hospital "$patient" "$scratch/note" --class "$class|encounter" --media-type text/plain \
             --title "Note $i" --timeout 2 2>/dev/null) || return 0
         [ -n "$id" ] || return 0
-        echo "$i $id" >>"$work/acknowledged"
+        echo "$i $id" >>"$scratch/acknowledged"
     done
 }
 
 kill_node() {
     step "The hospital's node is killed (SIGKILL) while it writes"
     local i id count=0
-    : >"$work/acknowledged"
+    : >"$scratch/acknowledged"
     write_notes &
     pid[writer]=$!
-    until_so "some notes are written" has_lines "$work/acknowledged" 12
+    until_so "some notes are written" has_lines "$scratch/acknowledged" 12
     end hospital KILL
     wait "${pid[writer]}" || true
     unset "pid[writer]"
@@ -406,7 +413,7 @@ kill_node() {
         [ "$(as hospital get "$patient" "$id" --out -)" = "note $i" ] || fail "acknowledged note $i is gone"
         until_so "note $i at the clinic" shows clinic "$theirs" "$id"
         count=$((count + 1))
-    done <"$work/acknowledged"
+    done <"$scratch/acknowledged"
     fine "all $count notes that had been acknowledged are there, and came to the clinic"
     [ "$(it hospital status --output json | field state)" = SERVING ] || fail "the hospital's node does not serve"
     fine "its log was checked against its own last checkpoint and goes on"
@@ -447,30 +454,29 @@ audit() {
     it hospital authority grant --holder "$(sed -n 's/^principal *= //p' "$auditor/profile")" \
         --key "$auditor/audit.pub" --until 2035-01-01 >/dev/null
     until_so "a bundle that is proved" prove
-    verify evidence.cmevid | sed -n '1p; /^Claims/,/^$/p' | sed 's/^/      /'
-    say "the last of what it tells:"
-    verify evidence.cmevid | sed -n 's|spiffe://[0-9a-f]*/||; /^What happened/,/^$/s/^        /      /p' |
-        tail -n 10 | cut -c 1-140
+    verify "$work/evidence.cmevid" | sed -n '1p; /^Claims/,/^$/p' | sed 's/^/      /'
+    say "who got what, and gave it back: the last of it"
+    verify "$work/evidence.cmevid" | grep -E ' (DISCLOSE|RECEIVE|PURGE_ORDERED|RECEIPT|AUDIT_QUERY) ' | tail -n 8 |
+        sed 's|spiffe://[0-9a-f]*/||; s/^ */      /' | cut -c 1-150
     fine "evidence.cmevid ($(wc -c <"$work/evidence.cmevid") bytes) is PROVED, with no node and no network asked"
     bytes=$(wc -c <"$work/evidence.cmevid")
-    flip "$work/evidence.cmevid" $((bytes / 2)) "$work/flipped.cmevid"
-    verify flipped.cmevid >"$work/flipped.report" || status=$?
+    flip "$work/evidence.cmevid" $((bytes / 2)) "$scratch/flipped.cmevid"
+    verify "$scratch/flipped.cmevid" >"$scratch/flipped.report" || status=$?
     [ "$status" -eq 3 ] || [ "$status" -eq 4 ] || fail "a bundle with a changed byte verifies (exit code $status)"
-    sed -n '1p' "$work/flipped.report" | sed 's/^/      /'
-    sed -n 's/^  \(CONTRADICTED.*\)/      \1/p' "$work/flipped.report"
+    sed -n '1p' "$scratch/flipped.report" | sed 's/^/      /'
+    sed -n 's/^  \(CONTRADICTED.*\)/      \1/p' "$scratch/flipped.report"
     fine "byte $((bytes / 2)) changed: verification says so, and where (exit code $status)"
-    rm -f "$work/flipped.cmevid" "$work/flipped.report"
 }
 
 # Cosignatures and map epochs follow within seconds: the auditor asks again until the answer proves.
 prove() {
     rm -f "$work/evidence.cmevid" "$work/verify.args"
     "$chartmesh" audit query "$patient" --out "$work/evidence.cmevid" --args "$work/verify.args" \
-        --profile "$work/hospital/clients/auditor-miller/profile" >/dev/null && verify evidence.cmevid
+        --profile "$work/hospital/clients/auditor-miller/profile" >/dev/null && verify "$work/evidence.cmevid"
 }
 
 # shellcheck disable=SC2046 # verify.args is a list of words
-verify() { "$chartmesh" audit verify $(cat "$work/verify.args") "$work/$1"; }
+verify() { "$chartmesh" audit verify $(cat "$work/verify.args") "$1"; }
 
 # flip FILE OFFSET OUT: a copy in which one bit of one byte differs.
 flip() {
@@ -532,12 +538,14 @@ if [ -n "$keep" ]; then
 else
     work=$(mktemp -d "${TMPDIR:-/tmp}/chartmesh-demo.XXXXXX")
 fi
+scratch=$work/scratch
+mkdir "$scratch"
 if [ -n "$data" ]; then
     synthea_patients
-    xray=$work/made-up/images/mira-tolvanen-chest.png
+    xray=$scratch/made-up/images/mira-tolvanen-chest.png
 else
     made_up_patients
-    xray=$work/patients/images/mira-tolvanen-chest.png
+    xray=$scratch/patients/images/mira-tolvanen-chest.png
 fi
 
 make_network
@@ -551,4 +559,5 @@ audit
 for one in "${!pid[@]}"; do
     end "$one" TERM
 done
+sed -i '/^dial /d' "$work/hospital/chartmeshd.conf" "$work/clinic/chartmeshd.conf"    # the lines are gone
 what_next
