@@ -362,14 +362,6 @@ static struct log_txn *take_group(struct log *log, bool *all)
     return first;
 }
 
-static void save_anchor(struct log *log, struct bytes note)
-{
-    struct err ignored; /* an old anchor is a weaker check, not a fault of the write */
-    if (log->anchor.save && !log->anchor.save(log->anchor.context, note, &ignored)) {
-        return;
-    }
-}
-
 /* One group, without the lock. Fatal on any error: what was promised to nobody may be half done. */
 static void write_group(struct log *log, struct log_txn *txns, bool map_now, struct map **snapshot,
                         uint64_t *map_epoch, bool *notify)
@@ -394,9 +386,6 @@ static void write_group(struct log *log, struct log_txn *txns, bool map_now, str
     if (!ok) {
         (void)err_wrap(&err, "log commit");
         world_fatal(log->world, &err);
-    }
-    if (*snapshot) {
-        save_anchor(log, note);
     }
     *notify = g.notify;
     arena_done(&log->scratch);
@@ -440,6 +429,9 @@ void log_run_committer(struct log *log)
     }
     world_lock_take(log->lock);
     log->committing = false;
+    if (log->durable.size != log->edge.size) {
+        log_anchor_later(log);
+    }
     log->durable = (struct log_size){log->edge.size, merkle_edge_root(&log->edge)};
     log->feed_durable = log->feed_next;
     if (snapshot) {

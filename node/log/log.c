@@ -254,6 +254,7 @@ bool log_open(const struct log_options *options, struct log **out, struct err *e
     log->map_every_entries = options->map_every_entries ? options->map_every_entries : MAP_EVERY_ENTRIES;
     arena_init(&log->arena, LOG_ARENA);
     log->lock = world_lock_new(log->world);
+    log->anchor_lock = world_lock_new(log->world);
     log->committed = world_event_new(log->world);
     log->queue_end = &log->queue;
     log->map = map_new();
@@ -269,6 +270,7 @@ bool log_open(const struct log_options *options, struct log **out, struct err *e
         return err_wrap(err, "open log");
     }
     start_timer(log);
+    log_anchor_save(log);                /* what a crash left behind, and the first start's own */
     *out = log;
     return true;
 }
@@ -281,15 +283,17 @@ void log_close(struct log *log)
     if (log->timer_lane) {
         world_lock_take(log->lock);
         log->closed = true;
-        uint64_t timer = log->timer;
+        uint64_t timer = log->timer, anchor_timer = log->anchor_timer;
         world_lock_give(log->lock);
         (void)world_timer_stop(log->world, timer);
+        (void)world_timer_stop(log->world, anchor_timer);
         world_lane_close(log->timer_lane);
     }
     map_free(log->map);
     map_free(log->epoch_map);
     world_event_free(log->committed);
     world_lock_free(log->lock);
+    world_lock_free(log->anchor_lock);
     arena_done(&log->arena);
     free(log);
 }
@@ -391,7 +395,8 @@ static bool entry_open_sealed(struct log *log, struct bytes sealed, struct arena
             return true;
         }
     }
-    return found ? false : err_raise(err, ERR_NOT_FOUND, "log: the key of this entry is destroyed");
+    return found ? err_raise(err, ERR_CORRUPT, "log: no key of this entry opens it")
+                 : err_raise(err, ERR_NOT_FOUND, "log: the key of this entry is destroyed");
 }
 
 bool log_entry_at(struct log *log, uint64_t index, struct arena *arena, struct log_opened *out, struct err *err)

@@ -15,6 +15,7 @@ enum {
     COMMIT_ENTRIES_MAX = 256,
     COMMIT_BYTES_MAX = 4 << 20,
     COMMIT_ARENA = 64 << 20,
+    ANCHOR_EVERY_MS = 1000,              /* how old the anchor may be while entries are written */
     ENTRY_OBJECTS_MAX = 256,
     FEED_PARTS_MAX = 16,
 };
@@ -85,7 +86,10 @@ struct log {
     struct arena scratch;
 
     struct world_lane *timer_lane;
-    uint64_t timer;
+    uint64_t timer, anchor_timer;        /* anchor_timer 0: none runs, nothing is unanchored */
+
+    struct world_lock *anchor_lock;      /* one saves at a time; taken before `lock`, never after */
+    uint64_t anchored;                   /* size that the saved anchor has; under anchor_lock */
 };
 
 struct row {
@@ -114,6 +118,11 @@ struct hash leaf_hash(const struct hash *commitment);                      /* of
 /* committer.c: writes what is queued, plus a MAP entry when one is due or wanted. The lock is held on entry and
  * exit. */
 void log_run_committer(struct log *log);
+
+/* log_notes.c: the anchor. log_anchor_save saves the newest checkpoint unless it is saved already; no lock is held.
+ * log_anchor_later has it saved within ANCHOR_EVERY_MS; the lock is held. */
+void log_anchor_save(struct log *log);
+void log_anchor_later(struct log *log);
 
 /* log_map.c: the map as of an epoch, from the positions. */
 NODISCARD bool log_map_rebuild(struct log *log, uint64_t epoch, struct map **out, struct err *err);

@@ -9,6 +9,7 @@ bool log_map_close(struct log *log, uint64_t *epoch, struct err *err)
     if (!log_commit(log_txn_new(log), NULL, err)) {
         return false;
     }
+    log_anchor_save(log);
     *epoch = log_map_epoch(log);
     return true;
 }

@@ -99,6 +99,43 @@ bool log_cosigned(struct log *log, uint64_t min_size, unsigned quorum, uint32_t 
     }
 }
 
+/* Never an older one over a newer one: what is saved is what is newest under anchor_lock. An anchor that cannot be
+ * saved is a weaker check at the next start, not a fault of what was written: the next commit has it tried again. */
+void log_anchor_save(struct log *log)
+{
+    AUTO_ARENA(arena, NOTE_ARENA);
+    struct bytes note;
+    struct err ignored;
+    if (!log->anchor.save) {
+        return;
+    }
+    AUTO_LOCKED(saving, log->anchor_lock);
+    uint64_t size = log_size(log).size;
+    if (size > log->anchored && log_checkpoint(log, &arena, &note, &ignored) &&
+        log->anchor.save(log->anchor.context, note, &ignored)) {
+        log->anchored = size;
+    }
+}
+
+static void anchor_task(void *arg)
+{
+    struct log *log = arg;
+    world_lock_take(log->lock);
+    log->anchor_timer = 0;
+    bool closed = log->closed;
+    world_lock_give(log->lock);
+    if (!closed) {
+        log_anchor_save(log);
+    }
+}
+
+void log_anchor_later(struct log *log)
+{
+    if (log->timer_lane && !log->closed && log->anchor_timer == 0) {
+        log->anchor_timer = world_timer_start(log->timer_lane, ANCHOR_EVERY_MS, anchor_task, log);
+    }
+}
+
 /* The anchor is a small file, replaced whole, as the keyring is. */
 struct anchor_port anchor_file(const char *path)
 {

@@ -340,6 +340,55 @@ static void test_log__a_store_that_was_set_back_is_refused(void **state)
     assert_ok(open_log(f, &err));
 }
 
+static uint64_t anchored(struct fixture *f)
+{
+    struct err err;
+    struct checkpoint anchor;
+    struct note_key key = log_key(f);
+    assert_ok(checkpoint_open(BYTES(f->anchor.bytes, f->anchor.len), &key, 1, &anchor, &err));
+    return anchor.size;
+}
+
+/* Without an orderly end and before any map epoch: what was acknowledged over a second ago is missed. */
+static void test_log__I29_a_store_that_lost_what_is_a_second_old_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    assert_int_equal(anchored(f), 1);        /* the first start's own entry */
+    struct store_disk *old = store_disk_clone(f->disk), *newer = f->disk;
+    write_entry(f, &f->subject, &alice);
+    write_entry(f, &f->subject, &alice);
+    assert_int_equal(anchored(f), 1);        /* no save for each commit */
+    world_sim_advance(f->sim, 1100);
+    assert_int_equal(log_map_epoch(f->log), 0);
+    assert_int_equal(anchored(f), log_size(f->log).size);
+    close_log(f);
+    f->disk = old;
+    assert_err(ERR_STATE, open_log(f, &err));
+    keys_close(f->keys);
+    store_close(f->store);
+    world_close(f->world);
+    store_disk_free(old);
+    f->disk = newer;
+    assert_ok(open_log(f, &err));
+}
+
+static void test_log__the_anchor_follows_every_second_of_writing_and_a_crash(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    for (int i = 0; i < 3; i++) {
+        write_entry(f, &f->subject, &alice);
+        world_sim_advance(f->sim, 1100);
+        assert_int_equal(anchored(f), log_size(f->log).size);
+    }
+    write_entry(f, &f->subject, &alice);
+    uint64_t size = log_size(f->log).size;
+    close_log(f);                            /* no orderly end: one entry is not anchored */
+    assert_ok(open_log(f, &err));
+    assert_int_equal(anchored(f), size);
+}
+
 static void damage(struct fixture *f, enum store_family family, struct bytes key)
 {
     struct err err;
@@ -454,6 +503,8 @@ int main(void)
         WITH_LOG(test_log__a_restart_finds_everything_again),
         WITH_LOG(test_log__I17_checkpoints_are_consistent_over_restarts),
         WITH_LOG(test_log__a_store_that_was_set_back_is_refused),
+        WITH_LOG(test_log__I29_a_store_that_lost_what_is_a_second_old_is_refused),
+        WITH_LOG(test_log__the_anchor_follows_every_second_of_writing_and_a_crash),
         WITH_LOG(test_log__a_changed_entry_is_found_at_start),
         WITH_LOG(test_log__cosignatures_are_kept_for_the_newest_size),
         WITH_LOG(test_log__the_feed_gives_every_row_once_and_goes_on_after_a_restart),

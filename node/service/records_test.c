@@ -529,6 +529,73 @@ static void test_records__an_upload_goes_on_after_a_break_and_a_restart(void **s
     check_download(s, done_of(s), 0, 0);
 }
 
+/* Runs the same upload once more, whole, while the first one waits for its answer. */
+static struct upload second;
+static struct hash second_version;
+
+static void upload_beside(struct serve *s, size_t nth)
+{
+    const ProtobufCMessage *const *sends = s->sends;
+    size_t len = s->sends_len, at = s->sends_at;
+    if (nth != 1) {
+        return;
+    }
+    s->on_send = NULL;
+    begin_upload(s, &second);
+    second.header.length = 100;
+    add_piece(&second, 0, 100);
+    assert_true(upload(s, &second, false));
+    assert_true(hash_from(bytes_pb(done_of(s)->version), &second_version));
+    s->sends = sends;
+    s->sends_len = len;
+    s->sends_at = at;
+}
+
+static void test_records__two_streams_of_one_upload_make_one_version(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    begin_upload(s, &u);
+    u.header.length = 100;
+    add_piece(&u, 0, 100);
+    s->on_send = upload_beside;
+    assert_true(upload(s, &u, false));
+    assert_bytes_equal(bytes_pb(done_of(s)->version), BYTES_OF(second_version));
+    assert_int_equal(serve_entries(s, WRITE), 2); /* the identity, and one */
+}
+
+/* What a purge of the patient does to the keys, between two pieces. */
+static void purge_keys(struct serve *s, size_t nth)
+{
+    struct err err;
+    struct id facility, patient;
+    if (nth != 1) {
+        return;
+    }
+    assert_true(id_from(bytes_pb(subject->facility), &facility) && id_from(bytes_pb(subject->patient), &patient));
+    struct id p = subject_make(&facility, &patient).p;
+    struct log_txn *txn = log_txn_new(s->node->log);
+    assert_ok(keys_purge(s->node->keys, &p, NULL, 0, log_txn_rows(txn), &err));
+    assert_ok(log_commit(txn, NULL, &err));
+}
+
+static void test_records__an_upload_that_a_purge_overtakes_is_not_acknowledged(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    begin_upload(s, &u);
+    add_piece(&u, 0, 2 * CHUNK_LEN);
+    assert_false(upload(s, &u, true));
+    begin_upload(s, &u);
+    add_piece(&u, 2 * CHUNK_LEN, CHUNK_LEN + 100);
+    s->on_send = purge_keys;
+    assert_false(upload(s, &u, false));
+    s->on_send = NULL;
+    assert_int_equal(s->err.code, ERR_INVALID);
+    assert_int_equal(s->err.reason, SERVE_REASON(UPLOAD_BROKEN));
+    assert_int_equal(serve_entries(s, WRITE), 1);
+}
+
 static void expect_broken(struct serve *s, const struct upload *u)
 {
     assert_false(upload(s, u, false));
@@ -668,6 +735,8 @@ int main(void)
         TEST(a_retraction_hides_content_and_keeps_history),
         TEST(an_upload_comes_back_whole_and_in_ranges),
         TEST(an_upload_goes_on_after_a_break_and_a_restart),
+        TEST(two_streams_of_one_upload_make_one_version),
+        TEST(an_upload_that_a_purge_overtakes_is_not_acknowledged),
         TEST(truncated_reordered_and_repeated_pieces_break_an_upload),
         TEST(a_copy_whose_chunks_have_not_come_is_incomplete),
         TEST(a_watch_starts_shows_what_comes_and_resumes),

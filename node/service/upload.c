@@ -15,6 +15,7 @@
 #include "proto/crypto/seal.h"
 
 enum { UPLOAD_ROW_MAX = 4096 };
+#define PURGED "what had come was purged: begin with another id"
 #define TREE_PEAKS COUNT(((struct content_tree *)0)->peaks)
 
 struct upload {
@@ -204,7 +205,7 @@ static bool resume(struct upload *u, struct err *err)
     if (chart_content_load(u->call->service->chart, &u->subject.p, &u->content.id, &u->content, err)) {
         return true;
     }
-    return err->code == ERR_NOT_FOUND ? broken(err, "what had come was purged: begin with another id") : false;
+    return err->code == ERR_NOT_FOUND ? broken(err, PURGED) : false;
 }
 
 /* ---- The pieces ------------------------------------------------------------------------------------------------------- */
@@ -243,16 +244,25 @@ static bool chunk_put(struct upload *u, struct log_txn *txn, struct err *err)
     return true;
 }
 
-/* Another stream of the same upload may have gone on meanwhile: whoever is behind it stops. */
+/* Another stream of the same upload may have gone on meanwhile: whoever is behind it stops. A purge may have taken
+ * the key of what had come: nothing would open what is added to that. */
 static bool still_ours(struct upload *u, struct err *err)
 {
     struct upload now = {.call = u->call, .same = u->same, .name = u->name};
+    struct chart_content content;
     bool found;
     if (!row_get(&now, &found, err)) {
         return false;
     }
     bool same = found ? now.tree.leaves == u->tree.leaves && id_equal(&now.content.id, &u->content.id) : !u->begun;
-    return same || broken(err, "another stream goes on with it");
+    if (!same || !found) {
+        return same || broken(err, "another stream goes on with it");
+    }
+    if (!chart_content_load(u->call->service->chart, &u->subject.p, &u->content.id, &content, err)) {
+        return err->code == ERR_NOT_FOUND ? broken(err, PURGED) : false;
+    }
+    secret_wipe(&content.keys, sizeof content.keys);
+    return true;
 }
 
 static bool take_bytes(struct upload *u, struct log_txn *txn, struct bytes data, struct err *err)
@@ -360,15 +370,32 @@ static bool finish_write(struct upload *u, struct write *w, Chartmesh__V1__PutRe
     return finish_content(u, w, err) && write_commit(w, h->facts, out, err);
 }
 
+/* Two streams may both have found nothing kept when they began: the second one to end here is answered as the
+ * first was. */
+static bool finish_locked(struct upload *u, Chartmesh__V1__PutReply *out, struct err *err)
+{
+    ProtobufCMessage *before;
+    struct write w;
+    bool found;
+    if (!retry_find(u->call, &chartmesh__v1__put_reply__descriptor, &found, &before, err)) {
+        return false;
+    }
+    if (found) {
+        *out = *(Chartmesh__V1__PutReply *)(void *)before;
+        return true;
+    }
+    if (!still_ours(u, err) || !write_begin(u->call, &u->subject, &u->document, &w, err)) {
+        return false;
+    }
+    bool ok = finish_write(u, &w, out, err);
+    write_end(&w);
+    return ok;
+}
+
 static bool finish(struct upload *u, Chartmesh__V1__PutReply *out, struct err *err)
 {
-    struct write w;
     chart_lock(u->call->service->chart, &u->subject.p);
-    bool ok = still_ours(u, err) && write_begin(u->call, &u->subject, &u->document, &w, err);
-    if (ok) {
-        ok = finish_write(u, &w, out, err);
-        write_end(&w);
-    }
+    bool ok = finish_locked(u, out, err);
     chart_unlock(u->call->service->chart, &u->subject.p);
     return ok;
 }
