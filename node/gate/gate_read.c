@@ -1,7 +1,7 @@
 /* Reading for applications: get, list, history, events, explain. */
 #include "node/gate/gate_inside.h"
 
-enum { LIST_STEP = 64 };
+enum { LIST_STEP = 64, LIST_DOCUMENT_ARENA = 8 << 20 };
 
 bool copy_pb(struct arena *arena, struct bytes view, ProtobufCBinaryData *out, struct err *err)
 {
@@ -317,29 +317,45 @@ struct list_page {
     size_t ids_len, ids_max;
 };
 
-/* *fits is false, and nothing was added, when the page has no room for the document's heads. */
+/* The heads that match and that this caller may find. */
+static bool list_read(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
+                      const struct subject *subject, const struct id *document, struct arena *arena,
+                      struct document_read *out, struct err *err)
+{
+    if (!document_load(gate, subject, document, arena, out, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < out->count; i++) {
+        if (out->versions[i].head && matches(request, out->versions[i].message, out->labels) &&
+            !document_decide(gate, out, caller, CONSENT_SEARCH, i, arena, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* *fits is false, and nothing was added, when the page has no room for the document's heads. Looked at aside first:
+ * the call's memory is for what goes out, however many documents do not. */
 static bool list_document(struct gate *gate, const struct caller *caller,
                           const Chartmesh__V1__ListRequest *request, const struct subject *subject,
                           const struct id *document, struct list_page *page, struct consent_state *state,
                           bool *fits, struct arena *arena, struct err *err)
 {
+    AUTO_ARENA(aside, LIST_DOCUMENT_ARENA);
     struct document_read read;
     uint64_t extent = 0;
     void *memory;
-    if (!document_load(gate, subject, document, arena, &read, err)) {
+    if (!list_read(gate, caller, request, subject, document, &aside, &read, err)) {
         return false;
     }
-    *state = read.state;
-    for (size_t i = 0; i < read.count; i++) {
-        if (read.versions[i].head && matches(request, read.versions[i].message, read.labels) &&
-            !document_decide(gate, &read, caller, CONSENT_SEARCH, i, arena, err)) {
-            return false;
-        }
+    if (read.permitted && !list_read(gate, caller, request, subject, document, arena, &read, err)) {
+        return false;
     }
     *fits = page->ids_len + read.permitted <= page->ids_max;
     if (read.permitted == 0 || !*fits) {
         return true;
     }
+    *state = read.state;
     if (!arena_alloc(arena, sizeof(Chartmesh__V1__DocumentView), &memory, err)) {
         return false;
     }

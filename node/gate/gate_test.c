@@ -574,6 +574,28 @@ static void test_gate__a_holder_reads_under_the_terms_and_logs_them(void **state
     assert_bytes_equal(bytes_pb(entry->decision->terms), BYTES_OF(item.disclosure));
 }
 
+static void test_gate__a_list_passes_over_any_number_of_documents_in_bounded_memory(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    AUTO_ARENA(arena, 1 << 20);
+    Chartmesh__V1__ListReply reply = CHARTMESH__V1__LIST_REPLY__INIT;
+    Chartmesh__V1__ListRequest request = CHARTMESH__V1__LIST_REQUEST__INIT;
+    Chartmesh__V1__Coding other = CHARTMESH__V1__CODING__INIT, *classes = &other;
+    struct id next;
+    bool more;
+    for (unsigned n = 0; n < 250; n++) {
+        put(f, (uint8_t)n, BYTES_LIT("a note"));
+    }
+    other.system = (char *)(uintptr_t) "urn:other";
+    other.code = (char *)(uintptr_t) "none";
+    request.class_ = &classes;
+    request.n_class_ = 1;
+    assert_ok(gate_list(f->a->gate, &f->alice, &request, &f->subject, NULL, 9, &arena, &reply, &more, &next, &err));
+    assert_int_equal(reply.n_documents, 0);
+    assert_false(more);
+}
+
 static void test_gate__a_download_that_a_purge_overtakes_ends_as_not_here(void **state)
 {
     struct fixture *f = *state;
@@ -970,6 +992,7 @@ int main(void)
         WITH_NODES(test_gate__I1_without_a_permit_nothing_is_handed_over),
         WITH_NODES(test_gate__I8_a_retraction_goes_without_content_and_what_it_is_about_not_at_all),
         WITH_NODES(test_gate__a_holder_reads_under_the_terms_and_logs_them),
+        WITH_NODES(test_gate__a_list_passes_over_any_number_of_documents_in_bounded_memory),
         WITH_NODES(test_gate__a_download_that_a_purge_overtakes_ends_as_not_here),
         WITH_NODES(test_gate__a_missing_chunk_is_damage),
         WITH_NODES(test_gate__a_contribution_goes_under_its_parents_disclosure),
