@@ -500,8 +500,10 @@ bool chart_version_add(struct chart *chart, struct log_txn *txn, const struct st
     store_put(log_txn_rows(txn), FAMILY_INDEX, chart_row_view(&index), chart_row_view(&place));
     struct feed_row feed = {
         .kind = FEED_VERSION, .subject = subject, .document = document, .version = statement->id};
-    /* What is not complete yet goes to nobody: it is queued when its last chunk is here (chart_version_flags). */
-    bool readable = flags & VERSION_COMPLETE;
+    /* What is not complete yet goes to nobody: it is queued when its last chunk is here (chart_version_flags). A
+     * retraction carries no content and waits for none. */
+    bool readable = (flags & VERSION_COMPLETE) || ((const Chartmesh__V1__Version *)statement->message)->kind ==
+                                                      CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
     return !readable ||
            (version_outbox(chart, txn, &subject, &document, &statement->id, flags & VERSION_PENDING, err) &&
             feed_row_put(txn, &feed, err));

@@ -653,6 +653,34 @@ static void test_records__a_copy_whose_chunks_have_not_come_is_incomplete(void *
     assert_false(get(s, request.document)->heads[0]->complete);
 }
 
+static void test_records__I8_a_retraction_does_not_wait_for_the_content_it_hides(void **state)
+{
+    struct serve *s = *state;
+    struct err err;
+    const struct id *origin = &s->federation->members[1].id;
+    struct id patient = {{7}}, document = node_document(s->node, 1);
+    const struct node_put put = {.subject = subject_make(origin, &patient),
+                                 .document = document,
+                                 .content = BYTES(large, LARGE),
+                                 .incomplete = true};
+    struct hash version = node_put(s->node, &put);
+    ProtobufCBinaryData head = pb_bytes(BYTES_OF(version));
+    Chartmesh__V1__Subject foreign = CHARTMESH__V1__SUBJECT__INIT;
+    Chartmesh__V1__RetractRequest request = CHARTMESH__V1__RETRACT_REQUEST__INIT;
+    uint64_t before, after;
+    foreign.facility = pb_bytes(BYTES_OF(*origin));
+    foreign.patient = pb_bytes(BYTES_OF(patient));
+    request.subject = &foreign;
+    request.document = pb_bytes(BYTES_OF(document));
+    request.version = head;
+    request.if_heads = &head;
+    request.n_if_heads = 1;
+    assert_ok(chart_outbox_count(s->node->chart, origin, CHARTMESH__V1__LANE__LANE_BULK, &before, &err));
+    SERVE(s, "Records.Retract", &request);
+    assert_ok(chart_outbox_count(s->node->chart, origin, CHARTMESH__V1__LANE__LANE_BULK, &after, &err));
+    assert_int_equal(after, before + 1);
+}
+
 /* ---- Watch ----------------------------------------------------------------------------------------------------------- */
 
 static void put_once(struct serve *s, size_t nth)
@@ -739,6 +767,7 @@ int main(void)
         TEST(an_upload_that_a_purge_overtakes_is_not_acknowledged),
         TEST(truncated_reordered_and_repeated_pieces_break_an_upload),
         TEST(a_copy_whose_chunks_have_not_come_is_incomplete),
+        TEST(I8_a_retraction_does_not_wait_for_the_content_it_hides),
         TEST(a_watch_starts_shows_what_comes_and_resumes),
         TEST(a_watch_shows_nothing_that_may_not_be_read),
     };
