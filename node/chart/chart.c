@@ -182,6 +182,7 @@ void chart_close(struct chart *chart)
         return;
     }
     trust_free(chart->trust);
+    free(chart->unsaved);
     world_lock_free(chart->trust_lock);
     for (size_t i = 0; i < CHART_LOCKS; i++) {
         world_lock_free(chart->locks[i]);
@@ -239,6 +240,53 @@ static Chartmesh__V1__EntryKind trust_entry_kind(enum statement_kind kind)
     }
 }
 
+static struct hash *unsaved_find(struct chart *chart, const struct hash *id)
+{
+    for (size_t i = 0; i < chart->unsaved_len; i++) {
+        if (hash_equal(&chart->unsaved[i], id)) {
+            return &chart->unsaved[i];
+        }
+    }
+    return NULL;
+}
+
+static bool unsaved_add(struct chart *chart, const struct hash *id, struct err *err)
+{
+    if (unsaved_find(chart, id)) {
+        return true;
+    }
+    if (chart->unsaved_len == chart->unsaved_capacity) {
+        size_t capacity = chart->unsaved_capacity ? 2 * chart->unsaved_capacity : 16;
+        struct hash *grown = realloc(chart->unsaved, capacity * sizeof *grown);
+        if (!grown) {
+            return err_raise(err, ERR_TOO_MUCH, "chart: no memory");
+        }
+        chart->unsaved = grown;
+        chart->unsaved_capacity = capacity;
+    }
+    chart->unsaved[chart->unsaved_len++] = *id;
+    return true;
+}
+
+/* The trust has a statement before its row is durable. If that transaction was given up, whoever brings the
+ * statement again still has to put the row. */
+static bool trust_saved(struct chart *chart, const struct hash *id, struct arena *arena, bool *out, struct err *err)
+{
+    struct bytes value;
+    struct hash *unsaved = unsaved_find(chart, id);
+    struct chart_row row = ROW(LETTER("t"), BYTES_OF(*id));
+    *out = !unsaved && trust_envelope(chart->trust, id).len != 0;
+    if (!unsaved) {
+        return true;
+    }
+    if (!store_get(chart->store, NULL, FAMILY_STATEMENT, chart_row_view(&row), arena, &value, err)) {
+        return err->code == ERR_NOT_FOUND;
+    }
+    *unsaved = chart->unsaved[--chart->unsaved_len];
+    *out = true;
+    return true;
+}
+
 static bool add_trust(struct chart *chart, struct log_txn *txn, const struct log_who *who,
                       const struct bytes *envelopes, size_t count, struct err *err)
 {
@@ -252,10 +300,10 @@ static bool add_trust(struct chart *chart, struct log_txn *txn, const struct log
     }
     known = memory;
     for (size_t i = 0; i < count; i++) {
-        if (!statement_parse(envelopes[i], &arena, &statement, err)) {
+        if (!statement_parse(envelopes[i], &arena, &statement, err) ||
+            !trust_saved(chart, &statement.id, &arena, &known[i], err)) {
             return false;
         }
-        known[i] = trust_envelope(chart->trust, &statement.id).len != 0;
     }
     bool changed;
     if (!trust_add(chart->trust, envelopes, count, &changed, err)) {
@@ -265,7 +313,8 @@ static bool add_trust(struct chart *chart, struct log_txn *txn, const struct log
         if (known[i]) {
             continue;
         }
-        if (!statement_parse(envelopes[i], &arena, &statement, err)) {
+        if (!statement_parse(envelopes[i], &arena, &statement, err) ||
+            !unsaved_add(chart, &statement.id, err)) {
             return false;
         }
         struct chart_row row = ROW(LETTER("t"), BYTES_OF(statement.id));

@@ -844,6 +844,25 @@ static void test_chart__trust_that_was_added_is_there_after_a_restart_and_enters
     log_txn_free(txn);
 }
 
+static void test_chart__trust_of_a_transaction_given_up_is_kept_when_it_comes_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct bytes epoch = federation_sign_epoch(f->federation, 1, 7, &f->arena);
+    struct statement statement;
+    assert_ok(statement_parse(epoch, &f->arena, &statement, &err));
+    struct log_txn *txn = log_txn_new(f->a->log);
+    assert_ok(chart_trust_add(f->a->chart, txn, &epoch, 1, &err));
+    log_txn_free(txn);
+    txn = log_txn_new(f->a->log);
+    assert_ok(chart_trust_add(f->a->chart, txn, &epoch, 1, &err));
+    commit(txn);
+    restart(f->a);
+    const struct trust *trust = chart_trust_take(f->a->chart);
+    assert_bytes_equal(trust_envelope(trust, &statement.id), epoch);
+    chart_trust_give(f->a->chart);
+}
+
 #define WITH_NODE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -875,6 +894,7 @@ int main(void)
         WITH_NODE(test_chart__a_purge_keeps_content_that_a_kept_version_shares),
         WITH_NODE(test_chart__a_stored_statement_comes_back_as_the_bytes_that_were_signed),
         WITH_NODE(test_chart__trust_that_was_added_is_there_after_a_restart_and_enters_once),
+        WITH_NODE(test_chart__trust_of_a_transaction_given_up_is_kept_when_it_comes_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
