@@ -455,8 +455,9 @@ static void read_config(struct line *line)
         config.max_age_sensitive_s = (uint32_t)number_of(word_at(line, 3));
     } else {
         bool above = strcmp(what, "sensitive") == 0;
+        struct consent_coding *list = above ? sensitive : clinical;
         for (size_t i = 1; i < line->len && i <= LIST; i++) {
-            (above ? sensitive : clinical)[i - 1] = plain(ROLE, line->words[i]);
+            list[i - 1] = plain(ROLE, line->words[i]);
         }
         *(above ? &config.sensitive_roles_len : &config.clinical_roles_len) = line->len - 1;
     }
