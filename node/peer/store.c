@@ -357,8 +357,8 @@ static bool apply_disclosure(struct run *run, const struct batch_item *item, str
         count++;
     }
     return chart_disclosure_put(chart_of(run), run->txn, &item->statement, err) &&
-           log_add(run, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_RECEIVE, versions, count, &item->statement.id, NULL,
-                   err);
+           log_add(run, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_RECEIVE, versions, count, &item->statement.id,
+                   "terms", err);
 }
 
 static bool receipt_send(struct run *run, const struct batch_item *item, struct err *err)

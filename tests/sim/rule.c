@@ -488,6 +488,47 @@ static void rule_cases(struct sim_node *node)
     }
 }
 
+static int compare_pairs(const void *a, const void *b)
+{
+    return memcmp(a, b, 2 * HASH_LEN);
+}
+
+/* I25: whatever was sent twice was taken once: a version under one disclosure has one RECEIVE entry in a log, and one more
+ * where only terms came (reason "terms"). */
+static void rule_received_once(struct sim_node *node)
+{
+    AUTO_ARENA(arena, RULE_ARENA);
+    struct err err;
+    void *memory;
+    uint64_t size = log_size(node->log).size;
+    size_t count = 0, capacity = (size_t)size * 32;
+    sim_must(node->sim, arena_array(&arena, capacity, 2 * HASH_LEN, &memory, &err));
+    struct hash *pairs = memory;
+    for (uint64_t index = 0; index < size; index++) {
+        AUTO_ARENA(scratch, 4 << 20);
+        struct log_opened opened;
+        sim_must(node->sim, log_entry_at(node->log, index, &scratch, &opened, &err));
+        const Chartmesh__V1__Entry *entry = opened.message;
+        if (entry->kind != CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_RECEIVE || strcmp(entry->reason, "terms") == 0) {
+            continue;
+        }
+        for (size_t i = 0; i < entry->n_objects && count < capacity; i++, count++) {
+            bool whole = hash_from(bytes_pb(entry->objects[i]), &pairs[2 * count]) &&
+                         hash_from(bytes_pb(entry->disclosure), &pairs[2 * count + 1]);
+            if (!whole) {
+                sim_broken(node->sim, "I7", "%zu took a version without a disclosure", node->number);
+            }
+        }
+    }
+    qsort(pairs, count, 2 * HASH_LEN, compare_pairs);
+    for (size_t i = 0; i + 1 < count; i++) {
+        if (compare_pairs(&pairs[2 * i], &pairs[2 * i + 2]) == 0) {
+            sim_broken(node->sim, "I25", "%zu took version %02x%02x twice under one disclosure", node->number,
+                       pairs[2 * i].bytes[0], pairs[2 * i].bytes[1]);
+        }
+    }
+}
+
 /* I17: every checkpoint that ever left is a beginning of the log as it is now. */
 static void rule_notes(struct sim *sim)
 {
@@ -507,6 +548,7 @@ void rule_quiet(struct sim *sim)
     rule_acked(sim);
     rule_notes(sim);
     for (size_t origin = 0; origin < SIM_NODES; origin++) {
+        rule_received_once(&sim->nodes[origin]);
         rule_cases(&sim->nodes[origin]);
         rule_node(&sim->nodes[origin]);
         for (size_t holder = 0; holder < SIM_NODES; holder++) {

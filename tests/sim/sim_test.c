@@ -28,7 +28,7 @@ const char *__asan_default_options(void)
     return "detect_leaks=0";
 }
 #else
-enum { SEEDS = 600 };
+enum { SEEDS = 2000 };
 #endif
 
 enum { STEPS = 60, QUIET_MS = 500, QUIET_MAX = 400, HISTORY_MAX = 4 << 20 };
