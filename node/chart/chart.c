@@ -270,7 +270,8 @@ static bool unsaved_add(struct chart *chart, const struct hash *id, struct err *
 
 /* The trust has a statement before its row is durable. If that transaction was given up, whoever brings the
  * statement again still has to put the row. */
-static bool trust_saved(struct chart *chart, const struct hash *id, struct arena *arena, bool *out, struct err *err)
+static bool trust_saved(struct chart *chart, const struct hash *id, struct arena *arena, bool *out,
+                        struct err *err)
 {
     struct bytes value;
     struct hash *unsaved = unsaved_find(chart, id);
@@ -313,8 +314,7 @@ static bool add_trust(struct chart *chart, struct log_txn *txn, const struct log
         if (known[i]) {
             continue;
         }
-        if (!statement_parse(envelopes[i], &arena, &statement, err) ||
-            !unsaved_add(chart, &statement.id, err)) {
+        if (!statement_parse(envelopes[i], &arena, &statement, err) || !unsaved_add(chart, &statement.id, err)) {
             return false;
         }
         struct chart_row row = ROW(LETTER("t"), BYTES_OF(statement.id));

@@ -34,7 +34,7 @@ struct chart {
     struct id facility, network;
     struct trust *trust;
     struct world_lock *trust_lock;
-    struct hash *unsaved;        /* under trust_lock: statements added since the start, not yet seen in the store */
+    struct hash *unsaved; /* under trust_lock: statements added since the start, not yet seen in the store */
     size_t unsaved_len, unsaved_capacity;
     struct world_lock *locks[CHART_LOCKS], *request_locks[CHART_LOCKS];
 };

@@ -334,8 +334,8 @@ static bool list_read(struct gate *gate, const struct caller *caller, const Char
     return true;
 }
 
-/* *fits is false, and nothing was added, when the page has no room for the document's heads. Looked at aside first:
- * the call's memory is for what goes out, however many documents do not. */
+/* *fits is false, and nothing was added, when the page has no room for the document's heads. Looked at aside
+ * first: the call's memory is for what goes out, however many documents do not. */
 static bool list_document(struct gate *gate, const struct caller *caller,
                           const Chartmesh__V1__ListRequest *request, const struct subject *subject,
                           const struct id *document, struct list_page *page, struct consent_state *state,

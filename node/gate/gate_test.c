@@ -591,7 +591,8 @@ static void test_gate__a_list_passes_over_any_number_of_documents_in_bounded_mem
     other.code = (char *)(uintptr_t) "none";
     request.class_ = &classes;
     request.n_class_ = 1;
-    assert_ok(gate_list(f->a->gate, &f->alice, &request, &f->subject, NULL, 9, &arena, &reply, &more, &next, &err));
+    assert_ok(
+        gate_list(f->a->gate, &f->alice, &request, &f->subject, NULL, 9, &arena, &reply, &more, &next, &err));
     assert_int_equal(reply.n_documents, 0);
     assert_false(more);
 }

@@ -270,7 +270,7 @@ bool log_open(const struct log_options *options, struct log **out, struct err *e
         return err_wrap(err, "open log");
     }
     start_timer(log);
-    log_anchor_save(log);                /* what a crash left behind, and the first start's own */
+    log_anchor_save(log); /* what a crash left behind, and the first start's own */
     *out = log;
     return true;
 }

@@ -37,8 +37,9 @@ struct log_who {
     const char *user;            /* "" when the application named none */
 };
 
-/* The anchor: (origin, size, root) outside the store, so that a store set back is seen at start. It is saved within
- * a second of a commit, at log_map_close and at log_open; never two at once, never an older one over a newer. */
+/* The anchor: (origin, size, root) outside the store, so that a store set back is seen at start. It is saved
+ * within a second of a commit, at log_map_close and at log_open; never two at once, never an older one over a
+ * newer. */
 struct anchor_port {
     bool (*load)(void *context, struct arena *arena, struct bytes *out, struct err *err); /* ERR_NOT_FOUND: none */
     bool (*save)(void *context, struct bytes text, struct err *err);

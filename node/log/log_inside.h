@@ -119,8 +119,8 @@ struct hash leaf_hash(const struct hash *commitment);                      /* of
  * exit. */
 void log_run_committer(struct log *log);
 
-/* log_notes.c: the anchor. log_anchor_save saves the newest checkpoint unless it is saved already; no lock is held.
- * log_anchor_later has it saved within ANCHOR_EVERY_MS; the lock is held. */
+/* log_notes.c: the anchor. log_anchor_save saves the newest checkpoint unless it is saved already; no lock is
+ * held. log_anchor_later has it saved within ANCHOR_EVERY_MS; the lock is held. */
 void log_anchor_save(struct log *log);
 void log_anchor_later(struct log *log);
 

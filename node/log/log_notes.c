@@ -100,7 +100,8 @@ bool log_cosigned(struct log *log, uint64_t min_size, unsigned quorum, uint32_t 
 }
 
 /* Never an older one over a newer one: what is saved is what is newest under anchor_lock. An anchor that cannot be
- * saved is a weaker check at the next start, not a fault of what was written: the next commit has it tried again. */
+ * saved is a weaker check at the next start, not a fault of what was written: the next commit has it tried again.
+ */
 void log_anchor_save(struct log *log)
 {
     AUTO_ARENA(arena, NOTE_ARENA);

@@ -493,8 +493,8 @@ static int compare_pairs(const void *a, const void *b)
     return memcmp(a, b, 2 * HASH_LEN);
 }
 
-/* I25: whatever was sent twice was taken once: a version under one disclosure has one RECEIVE entry in a log, and one more
- * where only terms came (reason "terms"). */
+/* I25: whatever was sent twice was taken once: a version under one disclosure has one RECEIVE entry in a log, and
+ * one more where only terms came (reason "terms"). */
 static void rule_received_once(struct sim_node *node)
 {
     AUTO_ARENA(arena, RULE_ARENA);
