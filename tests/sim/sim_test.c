@@ -3,6 +3,8 @@
  *     bazel test //tests/sim:sim_test                                          many short seeds
  *     bazel run //tests/sim:sim_test -- --seed=N --trace                       one of them, told as it happens
  *     bazel run //tests/sim:sim_test -- --from=N --count=M --steps=S           more, longer
+ *     ./dev soak //tests/sim:sim_test                                          from another seed each time, for
+ * long
  *
  * That it can fail was tried by breaking the node in these ways; each is found within the first 100 seeds:
  *   sent again without asking for the generation (I1) · chunks given without asking for it (I1) · the patient's
@@ -16,6 +18,7 @@
 #include <string.h>
 
 #include "proto/crypto/random.h"
+#include "tests/lib/soak.h"
 #include "tests/sim/sim.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -291,7 +294,7 @@ static bool option(const char *arg, const char *name, uint64_t *out)
 
 int main(int argc, char **argv)
 {
-    struct plan plan = {.from = 1, .count = SEEDS, .steps = STEPS};
+    struct plan plan = {.from = soak_seed(1), .count = SEEDS, .steps = STEPS};
     static struct sim total;
     uint64_t seed;
     for (int i = 1; i < argc; i++) {
@@ -306,11 +309,12 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    for (uint64_t i = 0; i < plan.count; i++) {
-        run(plan.from + i, &plan, &total);
+    uint64_t done = 0;
+    for (; soak_goes_on() || done < plan.count; done++) {
+        run(plan.from + done, &plan, &total);
     }
     printf("%ju seeds from %ju: %zu writes acknowledged, %ju items and %ju chunks in %ju frames, %ju crashes\n",
-           (uintmax_t)plan.count, (uintmax_t)plan.from, total.acked_count, (uintmax_t)total.items_sent,
+           (uintmax_t)done, (uintmax_t)plan.from, total.acked_count, (uintmax_t)total.items_sent,
            (uintmax_t)total.chunks_sent, (uintmax_t)total.frames_sent, (uintmax_t)total.crashes);
     return 0;
 }
