@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static _Atomic uint64_t seen;
+static _Atomic uint64_t seen, accepted_total, refused_files;
 static atomic_int limit = INT_MAX;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int spare = -1;           /* under lock */
@@ -35,6 +35,11 @@ uint64_t accept_guard_seen(void)
     return seen;
 }
 
+void accept_guard_counters(struct accept_guard_counters *out)
+{
+    *out = (struct accept_guard_counters){.accepted = accepted_total, .refused_files = refused_files};
+}
+
 static int real_accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
 {
     return (int)syscall(SYS_accept4, fd, address, len, flags);
@@ -56,6 +61,7 @@ static bool turn_away(int fd)
     }
     int victim = had_spare ? real_accept4(fd, NULL, NULL, SOCK_CLOEXEC) : -1;
     if (victim >= 0) {
+        refused_files++;
         close(victim);
     }
     keep_spare();
@@ -73,9 +79,11 @@ __attribute__((visibility("default"))) int accept4(int fd, struct sockaddr *addr
         }
         int accepted = real_accept4(fd, address, len, flags);
         if (accepted >= 0 && accepted < limit) {
+            accepted_total++;
             return accepted;
         }
         if (accepted >= 0) {
+            refused_files++;
             close(accepted);
         } else if (!out_of_room(errno)) {
             return -1;

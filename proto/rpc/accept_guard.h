@@ -15,3 +15,8 @@ void accept_guard_limit(int fd_max);
 /* accept_guard_seen counts the calls of accept4 that came through here: it moves when somebody connects, if
  * the guard is live. */
 uint64_t accept_guard_seen(void);
+
+struct accept_guard_counters {
+    uint64_t accepted, refused_files;          /* totals */
+};
+void accept_guard_counters(struct accept_guard_counters *out);

@@ -14,6 +14,7 @@
 #include <grpc/grpc_security.h>
 
 #include "proto/chartmesh/v1/common.pb-c.h"
+#include "proto/rpc/counters.h"
 #include "proto/rpc/rpc.h"
 
 #define REASON(name) CHARTMESH__V1__ERROR_REASON__ERROR_REASON_##name
@@ -60,6 +61,7 @@ struct rpc {
     struct rpc_server *servers;
     uint64_t boot;               /* when it began, ns: request ids of two runs differ */
     _Atomic uint64_t drawn;
+    _Atomic uint64_t handshakes_failed;
 };
 
 /* lane_push queues a task; false when the lane is full, unless `must`. RPC_INLINE runs it at once. */
@@ -100,8 +102,8 @@ struct rpc_call {
     struct rpc_server *server;   /* one of these two is set */
     struct rpc_channel *channel;
     struct rpc_call *next, *prev;              /* server->live */
-    const struct rpc_method *method;           /* NULL: a client's call, or an unknown method */
-    void *ctx;
+    const struct bound_method *bound;          /* NULL: a client's call, or no method of the table */
+    enum rpc_refusal refusal;    /* the first limit that it met */
     const void *kept;
     const ProtobufCMessageDescriptor *receives;
     grpc_call *wire;
@@ -198,6 +200,12 @@ struct tls_set {                 /* our copies of PEM texts */
     char *roots, *chain, *key;
 };
 
+struct bound_method {
+    const struct rpc_method *method;
+    void *ctx;
+    struct rpc_method_counters *counted;
+};
+
 struct rpc_server {
     struct rpc *rpc;
     struct rpc_server *next;     /* rpc->servers */
@@ -207,7 +215,7 @@ struct rpc_server {
     grpc_server *wire;
     grpc_server_credentials *credentials;
     int port;
-    const struct bound_method *methods;        /* sorted by path */
+    struct bound_method *methods;              /* sorted by path */
     size_t method_count;
     struct tag shut_down;
     struct health *health;
@@ -223,14 +231,22 @@ struct rpc_server {
     pthread_cond_t moved;
     struct rpc_call *live;
     unsigned live_count, armed;
+    struct rpc_method_counters *counted;       /* method_count + 1; the first: of no method */
+    uint64_t streams, refused[RPC_REFUSALS];
     atomic_bool draining;
     bool is_shut_down;
 };
 
-struct bound_method {
-    const struct rpc_method *method;
-    void *ctx;
-};
+/* server_method returns the table's entry; NULL: no such method. */
+const struct bound_method *server_method(const struct rpc_server *server, const char *path);
+
+/* server_sweep cancels calls past their deadline. */
+void server_sweep(struct rpc_server *server, gpr_timespec now);
+
+/* ---- serve.c ---- */
+
+/* serve_arm asks gRPC for one more call. */
+void serve_arm(struct rpc_server *server);
 
 /* server_finish sends reply and status and gives up the owner's reference. `err` NULL: OK. */
 void server_finish(struct rpc_call *call, const ProtobufCMessage *reply, const struct err *err);
@@ -244,8 +260,11 @@ void server_request_read(struct rpc_call *call);
 /* server_forget ends what the server knows of a call; tells `finished`. */
 void server_forget(struct rpc_call *call);
 
-/* server_sweep cancels calls past their deadline. */
-void server_sweep(struct rpc_server *server, gpr_timespec now);
+/* ---- counters.c: with server->lock held ---- */
+
+/* count_begun: a live call has found its method. */
+void count_begun(struct rpc_server *server, const struct bound_method *method);
+void count_ended(struct rpc_call *call, uint64_t us);
 
 /* ---- listen.c ---- */
 

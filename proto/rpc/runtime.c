@@ -170,7 +170,11 @@ static void log_line(gpr_log_func_args *args)
     static _Atomic uint64_t second, lines;
     struct rpc *rpc = open_runtime;
     uint64_t now = (uint64_t)gpr_now(GPR_CLOCK_MONOTONIC).tv_sec;
-    if (!rpc || !rpc->config.log || args->severity != GPR_LOG_SEVERITY_ERROR) {
+    if (!rpc || args->severity != GPR_LOG_SEVERITY_ERROR) {
+        return;
+    }
+    rpc->handshakes_failed += strncmp(args->message, "Handshake failed", 16) == 0;
+    if (!rpc->config.log) {
         return;
     }
     if (atomic_exchange(&second, now) != now) {
