@@ -4,17 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "node/server/certificates.h"
 #include "node/server/client_port.h"
 #include "node/server/folder.h"
+#include "node/server/matrix.h"
 #include "node/server/peer_port.h"
 #include "node/server/peers_reply.h"
 #include "proto/crypto/random.h"
 #include "proto/crypto/seal.h"
-#include "proto/crypto/x509.h"
 
 enum {
     TRUST_FILE_MAX = 256 << 20,
-    PEM_MAX = 256 << 10,
     FDS_FOR_FILES = 1256,            /* the store keeps 1,000 files open */
     HARD_STOP_MS = 10000,            /* after the grace, for handlers that were cancelled */
 };
@@ -95,73 +95,6 @@ static void admin_state(void *context, Chartmesh__V1__NodeState *state, const ch
     *advice = draining ? "wait until the process ends, or look into the log why it does not" : "";
 }
 
-/* -- The configuration, as the decision reads it */
-
-static bool coding_of(const char *text, struct arena *arena, struct consent_coding *out, struct err *err)
-{
-    char *copy;
-    if (!arena_string(arena, bytes_str(text), &copy, err)) {
-        return false;
-    }
-    char *bar = strrchr(copy, '|');
-    if (!bar) {
-        return err_raise(err, ERR_INVALID, "configuration: role \"%s\" is not system|code", text);
-    }
-    *bar = '\0';
-    *out = (struct consent_coding){.system = copy, .code = bar + 1};
-    return true;
-}
-
-static bool codings_of(const struct config_strings *list, struct arena *arena, const struct consent_coding **out,
-                       size_t *count, struct err *err)
-{
-    struct consent_coding *codings;
-    if (!arena_array(arena, list->count, sizeof *codings, (void **)&codings, err)) {
-        return false;
-    }
-    for (size_t i = 0; i < list->count; i++) {
-        if (!coding_of(list->items[i], arena, &codings[i], err)) {
-            return false;
-        }
-    }
-    *out = codings;
-    *count = list->count;
-    return true;
-}
-
-/* What a holder's application shows beside a copy; no disclosure goes without (I7). */
-static const char NOTICE[] =
-    "Disclosed with the patient's consent, for the permitted purpose only. It is not passed on.";
-
-static bool consent_config_of(const struct config *config, struct arena *arena, struct consent_config *out,
-                              struct err *err)
-{
-    struct consent_need *table;
-    if (!arena_array(arena, config->rule_count, sizeof *table, (void **)&table, err)) {
-        return false;
-    }
-    for (size_t i = 0; i < config->rule_count; i++) {
-        const struct config_rule *rule = &config->rules[i];
-        if (!coding_of(rule->role, arena, &table[i].role, err)) {
-            return false;
-        }
-        table[i].purpose = rule->purpose;
-        table[i].assigned = rule->needs == CONFIG_NEEDS_ASSIGNED;
-    }
-    *out = (struct consent_config){
-        .facility = config->facility,
-        .notice = NOTICE,
-        .table = table,
-        .table_len = config->rule_count,
-        .max_age_s = config->max_age_normal_s,
-        .max_age_restricted_s = config->max_age_restricted_s,
-        .max_age_sensitive_s = config->max_age_sensitive_s,
-        .max_disclosure_days = config->max_disclosure_days,
-    };
-    return codings_of(&config->clinical_roles, arena, &out->clinical_roles, &out->clinical_roles_len, err) &&
-           codings_of(&config->sensitive_roles, arena, &out->sensitive_roles, &out->sensitive_roles_len, err);
-}
-
 /* -- Data: folder, store, keys, log, chart, gate */
 
 static bool open_store(struct server *server, struct err *err)
@@ -224,110 +157,13 @@ static bool open_gate(struct server *server, struct err *err)
     struct consent_config consent;
     const struct gate_options options = {
         .chart = server->chart, .consent = &consent, .may = role_may, .context = server};
-    return consent_config_of(server->config, &server->arena, &consent, err) &&
-           gate_open(&options, &server->gate, err);
+    return matrix_of(server->config, &server->arena, &consent, err) && gate_open(&options, &server->gate, err);
 }
 
 static bool open_data(struct server *server, struct err *err)
 {
     return open_store(server, err) && open_keys(server, err) && open_log(server, err) && open_chart(server, err) &&
            open_gate(server, err);
-}
-
-/* -- Are we who the network thinks we are? */
-
-static bool pinned(const struct member *member, const struct hash *pin)
-{
-    for (size_t i = 0; i < member->message->n_tls_pins; i++) {
-        const ProtobufCBinaryData *listed = &member->message->tls_pins[i];
-        if (bytes_equal(BYTES(listed->data, listed->len), BYTES_OF(*pin))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool check_member(const struct server *server, const struct member *member, const struct hash *pin,
-                         struct err *err)
-{
-    const struct config *config = server->config;
-    if (!member || !member->listed) {
-        return err_raise(err, ERR_STATE,
-                         "membership: this facility is not on the roster in %s: have the operators add "
-                         "it (chartmesh network add) and take their trust file",
-                         config->trust_file);
-    }
-    if (strcmp(member->domain, config->domain) != 0) {
-        return err_raise(err, ERR_STATE, "membership: it is of the domain %s, the configuration's is %s",
-                         member->domain, config->domain);
-    }
-    if (!hash_equal(&member->statement_key, signing_key_public(keys_statement(server->keys))) ||
-        !hash_equal(&member->checkpoint_key, signing_key_public(keys_checkpoint(server->keys))) ||
-        !hash_equal(&member->witness_key, signing_key_public(keys_witness(server->keys)))) {
-        return err_raise(err, ERR_STATE, "membership: its keys are not those in %s", config->keys_folder);
-    }
-    return pinned(member, pin) ||
-           err_raise(err, ERR_STATE, "membership: it does not pin the key of %s", config->peer_certificate);
-}
-
-static bool check_ourselves(struct server *server, const struct rpc_tls *peer, struct err *err)
-{
-    struct hash pin;
-    if (!cert_pin(bytes_str(peer->chain_pem), &pin, err)) {
-        return err_wrap(err, "%s", server->config->peer_certificate);
-    }
-    const struct trust *trust = chart_trust_take(server->chart);
-    bool ok = check_member(server, trust_member(trust, &server->config->facility), &pin, err);
-    chart_trust_give(server->chart);
-    return ok;
-}
-
-/* -- Certificates */
-
-static bool check_times(struct world *world, const char *path, const char *pem, struct err *err)
-{
-    int64_t from, until, now = (int64_t)world_now_ms(world);
-    return (cert_times(bytes_str(pem), &from, &until, err) &&
-            (now < until || err_raise(err, ERR_STATE, "it has expired: issue a new one")) &&
-            (now >= from || err_raise(err, ERR_STATE, "it is not valid yet: is this machine's clock right?"))) ||
-           err_wrap(err, "certificate %s", path);
-}
-
-static bool read_pair(struct server *server, const char *certificate, const char *key, struct arena *arena,
-                      struct rpc_tls *out, struct err *err)
-{
-    if (!folder_text(certificate, PEM_MAX, arena, &out->chain_pem, err) ||
-        !folder_text(key, PEM_MAX, arena, &out->key_pem, err)) {
-        return false;
-    }
-    const struct cert_pair pair = {.certificate = out->chain_pem, .key = out->key_pem};
-    return check_times(server->world, certificate, out->chain_pem, err) &&
-           (cert_pair_check(&pair, err) || err_wrap(err, "certificate %s and key %s", certificate, key));
-}
-
-struct both_tls {
-    struct arena arena;
-    struct rpc_tls client, peer;
-};
-
-static bool tls_read(struct server *server, struct both_tls *out, struct err *err)
-{
-    const struct config *config = server->config;
-    arena_init(&out->arena, 8 * PEM_MAX);
-    return folder_text(config->client_ca, PEM_MAX, &out->arena, &out->client.roots_pem, err) &&
-           read_pair(server, config->client_certificate, config->client_key, &out->arena, &out->client, err) &&
-           read_pair(server, config->peer_certificate, config->peer_key, &out->arena, &out->peer, err);
-}
-
-static void tls_done(struct both_tls *tls)
-{
-    for (size_t i = 0; i < 2; i++) {
-        struct rpc_tls *one = i ? &tls->client : &tls->peer;
-        if (one->key_pem) {
-            secret_wipe((char *)(uintptr_t)one->key_pem, strlen(one->key_pem));
-        }
-    }
-    arena_done(&tls->arena);
 }
 
 /* -- Ports */
@@ -396,11 +232,11 @@ static bool open_peers(struct server *server, const struct rpc_tls *tls, struct 
 }
 
 /* The client port is last: who gets in finds a whole node. */
-static bool open_ports(struct server *server, const struct both_tls *tls, struct err *err)
+static bool open_ports(struct server *server, const struct certificates *own, struct err *err)
 {
     const struct client_port_options client = {
-        .rpc = server->rpc, .service = &server->service, .journal = server->journal, .tls = &tls->client};
-    return open_peers(server, &tls->peer, err) && client_port_open(&client, &server->client_port, err);
+        .rpc = server->rpc, .service = &server->service, .journal = server->journal, .tls = &own->client};
+    return open_peers(server, &own->peer, err) && client_port_open(&client, &server->client_port, err);
 }
 
 /* The address as configured, with the port that was bound. */
@@ -418,15 +254,16 @@ static bool open_all(struct server *server, const char *version, struct err *err
     const struct config *config = server->config;
     const struct world_options world = {
         .random = draw, .fatal = fatal, .fatal_arg = server, .clock_error_ms = config->clock_error_ms};
-    struct both_tls tls = {0};
+    struct certificates own = {0};
     bool ok = folder_open(config->data_folder, &server->folder, err) && world_open(&world, &server->world, err) &&
               journal_open(server->world, config->log_file, config->log_level, &server->journal, err) &&
-              tls_read(server, &tls, err) && open_data(server, err) && check_ourselves(server, &tls.peer, err);
+              certificates_read(config, world_now_ms(server->world), &own, err) && open_data(server, err) &&
+              certificates_check_member(&own, config, server->chart, err);
     if (ok) {
         fill_service(server, version);
-        ok = open_rpc(server, err) && open_ports(server, &tls, err);
+        ok = open_rpc(server, err) && open_ports(server, &own, err);
     }
-    tls_done(&tls);
+    certificates_done(&own);
     return ok;
 }
 
@@ -474,13 +311,14 @@ void server_addresses(const struct server *server, const char **client, const ch
 
 void server_reload(struct server *server)
 {
-    struct both_tls tls = {0};
+    struct certificates own = {0};
     struct err err;
-    bool ok = journal_reopen(server->journal, &err) && tls_read(server, &tls, &err) &&
-              check_ourselves(server, &tls.peer, &err) &&
-              rpc_server_reload(client_port_server(server->client_port), &tls.client, &err) &&
-              peer_port_reload(server->peer_port, &tls.peer, &err);
-    tls_done(&tls);
+    bool ok = journal_reopen(server->journal, &err) &&
+              certificates_read(server->config, world_now_ms(server->world), &own, &err) &&
+              certificates_check_member(&own, server->config, server->chart, &err) &&
+              rpc_server_reload(client_port_server(server->client_port), &own.client, &err) &&
+              peer_port_reload(server->peer_port, &own.peer, &err);
+    certificates_done(&own);
     journal_write(
         server->journal, ok ? CONFIG_LOG_INFO : CONFIG_LOG_ERROR,
         &(struct journal_line){
