@@ -32,6 +32,7 @@ struct secrets {
 
 struct keys {
     struct store *store;
+    struct world *world;
     struct signing_key *statement, *checkpoint, *witness;
     uint32_t epoch;
     struct world_lock *lock;             /* of the audit keys in memory */
@@ -206,6 +207,7 @@ bool keys_open(struct store *store, struct world *world, const struct keys_secre
         return err_raise(err, ERR_TOO_MUCH, "keys: no memory");
     }
     keys->store = store;
+    keys->world = world;
     keys->lock = world_lock_new(world);
     keys->secrets = secret_new(sizeof *keys->secrets);
     if (!signing_key_new(&secrets->statement, &keys->statement, err) ||
@@ -421,17 +423,18 @@ static bool audit_drawn(struct keys *keys, const struct id *p, unsigned year, st
     }
     struct audit_slot fresh = {.p = *p, .year = year, .ak = random_hash()};
     *ak = fresh.ak;
-    bool full = s->drawn_len == COUNT(s->drawn), ok = true;
-    if (full) {
+    if (s->drawn_len == COUNT(s->drawn)) {
         AUTO_STORE_BATCH alone = store_batch_new();
         audit_put(keys, &fresh, alone);
-        ok = store_commit(keys->store, alone, err);
+        if (!store_commit(keys->store, alone, err)) {
+            world_fatal(keys->world, err);
+        }
     } else {
         audit_put(keys, &fresh, rows);
         s->drawn[s->drawn_len++] = fresh;
     }
     secret_wipe(&fresh, sizeof fresh);
-    return ok;
+    return true;
 }
 
 bool keys_audit(struct keys *keys, const struct id *p, unsigned year, struct store_batch *rows, struct hash *ak,

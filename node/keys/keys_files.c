@@ -1,12 +1,12 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "node/keys/keys.h"
+#include "node/store/disk_file.h"
 
 static bool read_secret(const char *path, struct hash *out, struct err *err)
 {
@@ -70,37 +70,9 @@ static bool small_file_load(void *context, struct arena *arena, struct bytes *ou
     return ok;
 }
 
-static bool write_whole(int fd, struct bytes view)
-{
-    while (view.len) {
-        ssize_t n = write(fd, view.data, view.len);
-        if (n <= 0) {
-            return false;
-        }
-        view = BYTES(view.data + n, view.len - (size_t)n);
-    }
-    return true;
-}
-
-/* Never a half-written file under the name: write beside, sync, rename, sync the folder. */
 static bool small_file_save(void *context, struct bytes content, struct err *err)
 {
-    const char *path = context;
-    char beside[4096], folder[4096];
-    snprintf(beside, sizeof beside, "%s.new", path);
-    snprintf(folder, sizeof folder, "%s", path);
-    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && write_whole(fd, content) && fsync(fd) == 0;
-    if (fd >= 0) {
-        close(fd);
-    }
-    ok = ok && rename(beside, path) == 0;
-    int dir = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    ok = ok && dir >= 0 && fsync(dir) == 0;
-    if (dir >= 0) {
-        close(dir);
-    }
-    return ok || err_raise(err, ERR_UNAVAILABLE, "%s: cannot be written: %s", path, strerror(errno));
+    return disk_file_replace(context, content, err);
 }
 
 struct keyring_port keyring_file(const char *path)

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "node/store/disk_file.h"
+
 static bool name(const char *path, const char *file, char out[4096], struct err *err)
 {
     int len = snprintf(out, 4096, "%s/%s", path, file);
@@ -62,8 +64,8 @@ static bool take_lock(const char *path, int *out, struct err *err)
 
 bool folder_open(const char *path, struct folder *out, struct err *err)
 {
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-        return err_raise(err, ERR_UNAVAILABLE, "data folder %s: %s", path, strerror(errno));
+    if (!disk_folder_make(path, err)) {
+        return err_wrap(err, "data folder");
     }
     return check_mode(path, err) && name(path, "store", out->store, err) &&
            name(path, "keyring", out->keyring, err) && name(path, "anchor", out->anchor, err) &&

@@ -48,14 +48,27 @@ static void draw(void *arg, uint8_t *out, size_t len)
     random_fill(out, len);
 }
 
+/* The process ends behind this. A log file may be on the disk that failed: standard error is told too. */
 static void fatal(void *arg, const struct err *why)
 {
     struct server *server = arg;
+    const struct journal_line line = {.event = "fatal",
+                                      .err = why,
+                                      .text =
+                                          "state FAILED: nothing is tried again, nothing more is acknowledged; "
+                                          "look at the disk, then start again"};
     if (server->journal) {
-        journal_last(server->journal, &(struct journal_line){.event = "fatal", .err = why});
-    } else {
+        journal_last(server->journal, &line);
+    }
+    if (!server->journal || server->config->log_file) {
         fprintf(stderr, "chartmeshd: %s\n", why->text);
     }
+}
+
+static void store_failed(void *context, const struct err *why)
+{
+    struct server *server = context;
+    world_fatal(server->world, why);
 }
 
 static void grpc_line(void *ctx, const char *line)
@@ -99,7 +112,10 @@ static void admin_state(void *context, Chartmesh__V1__NodeState *state, const ch
 
 static bool open_store(struct server *server, struct err *err)
 {
-    const struct store_options options = {.folder = server->folder.store, .memory = server->config->store_memory};
+    const struct store_options options = {.folder = server->folder.store,
+                                          .memory = server->config->store_memory,
+                                          .failed = store_failed,
+                                          .failed_context = server};
     return store_open(&options, &server->store, err) || err_wrap(err, "store");
 }
 

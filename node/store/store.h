@@ -37,10 +37,16 @@ enum store_family {
 
 enum { STORE_KEY_MAX = 1024, STORE_VALUE_MAX = 32 << 20, STORE_BATCH_MAX = 128 << 20 };
 
+/* Told that the disk failed: whether it has what was last written is unknown. Ends the process (world_fatal): an
+ * fsync that failed once may succeed when it is called again, and what it was for is gone. */
+typedef void (*store_failed_fn)(void *context, const struct err *why);
+
 struct store_options {
     const char *folder;      /* the store's own: absent, empty, or made by store_open earlier */
     size_t memory;           /* bytes for caches and unwritten rows together; 0: 24 MiB */
     struct store_disk *disk; /* the in-memory twin's instead of a folder; NULL for the one on disk */
+    store_failed_fn failed;  /* called before a function fails for that reason; NULL: its caller is told only */
+    void *failed_context;
 };
 
 /* store_open opens the store, making it first if need be. One opener at a time: a second one, of this or
@@ -75,10 +81,14 @@ NODISCARD bool store_batch_check(const struct store_batch *batch, struct err *er
 
 /* store_commit makes the whole batch durable, then visible, or neither. Later rows of a batch win over earlier
  * ones. ERR_TOO_MUCH: the batch is spoilt, nothing happened. **Any other failure is fatal**: whether the disk
- * has the batch is unknown, so the caller stops the process (world_fatal) and never tries again. */
+ * has the batch is unknown, so the process stops (store_options.failed, or the caller) and never tries again. Work
+ * in the background that failed since the last commit is such a failure. */
 NODISCARD bool store_commit(struct store *store, const struct store_batch *batch, struct err *err);
 
-/* ---- Reading -------------------------------------------------------------------------------------------- */
+/* ---- Reading -------------------------------------------------------------------------------------------- *
+ *
+ * ERR_CORRUPT: the row does not verify; family, key and file are named, and the rest of the store can be read on.
+ * ERR_UNAVAILABLE: the disk cannot be read, after store_options.failed. */
 
 /* store_snapshot_new holds the rows as they are now. Short-lived: it keeps deleted rows on disk. */
 struct store_snapshot *store_snapshot_new(struct store *store);

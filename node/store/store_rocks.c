@@ -1,25 +1,15 @@
-/* The store on disk: RocksDB through its C API, and the only file that includes it.
- *
- * <folder>/FORMAT says what the folder is; <folder>/rows is RocksDB's. FORMAT is "making" until the first opening
- * is complete, so that a kill in between is finished next time, while a finished store that lost files is never
- * made anew in silence. */
+/* The store on disk: RocksDB through its C API, and the only file that includes it. Its files are in
+ * <folder>/rows; what the folder is, folder.h says. */
 #include <rocksdb/c.h>
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "node/store/folder.h"
 #include "node/store/rows.h"
 #include "node/store/store.h"
-
-#define FORMAT_MAKING "chartmesh store making\n"
-#define FORMAT_MADE "chartmesh store 1\n"
 
 enum {
     MEMORY_DEFAULT = 24 << 20,
@@ -38,6 +28,8 @@ struct store {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *reads;
     rocksdb_writeoptions_t *writes;
+    store_failed_fn failed;
+    void *failed_context;
     bool making;
     char rows[PATH_MAX];
 };
@@ -49,6 +41,8 @@ struct store_snapshot {
 };
 
 struct store_iter {
+    const struct store *store;
+    enum store_family family;
     rocksdb_readoptions_t *reads;
     rocksdb_iterator_t *iter;
     struct span_bounds bounds;
@@ -60,8 +54,19 @@ static rocksdb_column_family_handle_t *family_of(const struct store *store, enum
     return store->family[1 + family];
 }
 
+/* ---- Errors --------------------------------------------------------------------------------------------- */
+
+/* The text without the folder's name in front of its files: whoever reads it knows which store it is. */
+static void shorten(const struct store *store, char *text)
+{
+    size_t len = strlen(store->rows);
+    for (char *at; (at = strstr(text, store->rows)) && at[len] == '/';) {
+        memmove(at, at + len + 1, strlen(at + len + 1) + 1);
+    }
+}
+
 /* Takes over RocksDB's text. Its locks and options speak in words only. */
-static bool raise_rocks(char *message, struct err *err)
+static bool raise_rocks(const struct store *store, char *message, struct err *err)
 {
     enum err_code code = ERR_UNAVAILABLE;
     if (strncmp(message, "Corruption", 10) == 0 || strstr(message, "create_if_missing is false")) {
@@ -72,96 +77,67 @@ static bool raise_rocks(char *message, struct err *err)
     } else if (strncmp(message, "Invalid argument", 16) == 0) {
         code = ERR_STATE;
     }
+    shorten(store, message);
     err_raise(err, code, "rocksdb: %s", message);
     rocksdb_free(message);
     return false;
 }
 
-/* ---- The folder ----------------------------------------------------------------------------------------- */
-
-static bool raise_file(const char *what, const char *path, struct err *err)
+/* What the disk has is unknown now, or it cannot be read: the daemon's ends the process here. */
+static bool fail(const struct store *store, struct err *err)
 {
-    return err_raise(err, ERR_UNAVAILABLE, "%s %s: %s", what, path, strerror(errno));
+    if (store->failed) {
+        store->failed(store->failed_context, err);
+    }
+    return false;
 }
 
-static bool sync_folder(const char *folder, struct err *err)
+/* A row that does not verify is refused by its name, and the others go on; a disk that cannot be read at all is a
+ * failure. */
+static bool raise_read(const struct store *store, char *message, enum store_family family, struct bytes key,
+                       struct err *err)
 {
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (!ok) {
-        raise_file("sync", folder, err);
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    return ok;
+    enum { KEY_SHOWN = 24 };
+    char hex[2 * KEY_SHOWN + 1];
+    raise_rocks(store, message, err);
+    err_wrap(err, "store: family %s at key %s%s", FAMILY_NAME[1 + family],
+             bytes_hex(BYTES(key.data, MIN(key.len, KEY_SHOWN)), hex), key.len > KEY_SHOWN ? "..." : "");
+    return err->code == ERR_CORRUPT ? false : fail(store, err);
 }
 
-/* Writes FORMAT as a whole or not at all. */
-static bool write_format(const char *folder, const char *text, struct err *err)
+/* What RocksDB wrote into its LOG of the newest failure in the background; "" if nothing is there (yet). */
+static void background_reason(const struct store *store, char *out, size_t size)
 {
-    char path[PATH_MAX], fresh[PATH_MAX];
-    snprintf(path, sizeof path, "%s/FORMAT", folder);
-    snprintf(fresh, sizeof fresh, "%s/FORMAT.new", folder);
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return raise_file("make", fresh, err);
+    static const char before[] = "Waiting after background ";
+    char path[PATH_MAX + 8], tail[8192];
+    snprintf(path, sizeof path, "%s/LOG", store->rows);
+    FILE *file = fopen(path, "re");
+    out[0] = '\0';
+    if (!file) {
+        return;
     }
-    bool ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text) && fsync(fd) == 0;
-    ok = close(fd) == 0 && ok && rename(fresh, path) == 0;
-    return (ok || raise_file("write", path, err)) && sync_folder(folder, err);
+    if (fseek(file, -(long)(sizeof tail - 1), SEEK_END) != 0) {
+        rewind(file);
+    }
+    tail[fread(tail, 1, sizeof tail - 1, file)] = '\0';
+    fclose(file);
+    for (char *at = tail; (at = strstr(at, before)); at++) {
+        snprintf(out, size, "%.*s", (int)strcspn(at + sizeof before - 1, ",\n"), at + sizeof before - 1);
+        shorten(store, out);
+    }
 }
 
-static bool folder_is_empty(const char *folder, bool *out, struct err *err)
+/* Flushes and compactions that failed. RocksDB would serve on after some of them, and try again. */
+static bool check_background(const struct store *store, struct err *err)
 {
-    DIR *dir = opendir(folder);
-    if (!dir) {
-        return raise_file("open", folder, err);
+    uint64_t errors = 0;
+    char reason[160];
+    if (rocksdb_property_int(store->db, "rocksdb.background-errors", &errors) != 0 || errors == 0) {
+        return true;
     }
-    *out = true;
-    for (struct dirent *entry; (entry = readdir(dir)) && *out;) {
-        const char *ours[] = {".", "..", "FORMAT.new"};
-        bool known = false;
-        for (size_t i = 0; i < COUNT(ours); i++) {
-            known = known || strcmp(entry->d_name, ours[i]) == 0;
-        }
-        *out = known;
-    }
-    closedir(dir);
-    return true;
-}
-
-/* Sets *making: whether the store has still to be made. */
-static bool judge_folder(const char *folder, bool *making, struct err *err)
-{
-    char path[PATH_MAX], text[64] = "";
-    if (snprintf(path, sizeof path, "%s/FORMAT", folder) >= PATH_MAX - 16) {
-        return err_raise(err, ERR_INVALID, "the folder's name is too long");
-    }
-    if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
-        return raise_file("make", folder, err);
-    }
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno != ENOENT) {
-        return raise_file("open", path, err);
-    }
-    if (fd >= 0) {
-        ssize_t len = read(fd, text, sizeof text - 1);
-        close(fd);
-        if (len < 0) {
-            return raise_file("read", path, err);
-        }
-        *making = strcmp(text, FORMAT_MAKING) == 0;
-        return *making || strcmp(text, FORMAT_MADE) == 0 ||
-               err_raise(err, ERR_STATE, "its format is not \"%.17s\": another version made it", FORMAT_MADE);
-    }
-    bool empty = false;
-    if (!folder_is_empty(folder, &empty, err)) {
-        return false;
-    }
-    *making = true;
-    return empty ? write_format(folder, FORMAT_MAKING, err)
-                 : err_raise(err, ERR_STATE, "the folder has other things in it and no FORMAT: not a store");
+    background_reason(store, reason, sizeof reason);
+    return err_raise(err, ERR_UNAVAILABLE, "rocksdb: writing tables in the background failed: %s",
+                     reason[0] ? reason : "see LOG among the store's rows");
 }
 
 /* ---- Opening -------------------------------------------------------------------------------------------- */
@@ -173,14 +149,15 @@ static bool base_options(struct store *store, size_t memory, struct err *err)
     rocksdb_options_t *plain = rocksdb_options_create();
     char *message = NULL;
     store->base = rocksdb_options_create();
-    rocksdb_get_options_from_string(plain,
-                                    "track_and_verify_wals_in_manifest=true;arena_block_size=131072;"
-                                    "max_open_files=1000;stats_dump_period_sec=0;stats_persist_period_sec=0;"
-                                    "keep_log_file_num=4;max_log_file_size=4194304;wal_bytes_per_sync=0",
-                                    store->base, &message);
+    rocksdb_get_options_from_string(
+        plain,
+        "track_and_verify_wals_in_manifest=true;max_bgerror_resume_count=0;arena_block_size=131072;"
+        "max_open_files=1000;stats_dump_period_sec=0;stats_persist_period_sec=0;"
+        "keep_log_file_num=4;max_log_file_size=4194304;wal_bytes_per_sync=0",
+        store->base, &message);
     rocksdb_options_destroy(plain);
     if (message) {
-        return raise_rocks(message, err);
+        return raise_rocks(store, message, err);
     }
     rocksdb_options_set_wal_recovery_mode(store->base, rocksdb_tolerate_corrupted_tail_records_recovery);
     rocksdb_options_set_paranoid_checks(store->base, 1);
@@ -238,7 +215,7 @@ static bool open_rows(struct store *store, struct err *err)
                                      (const rocksdb_options_t *const *)store->options, store->family, &message);
     if (message) {
         store->db = NULL;
-        return raise_rocks(message, err);
+        return raise_rocks(store, message, err);
     }
     store->reads = rocksdb_readoptions_create();
     rocksdb_readoptions_set_verify_checksums(store->reads, 1);
@@ -250,12 +227,12 @@ static bool open_rows(struct store *store, struct err *err)
 static bool open_all(const struct store_options *options, struct store *store, struct err *err)
 {
     snprintf(store->rows, sizeof store->rows, "%s/rows", options->folder);
-    if (!judge_folder(options->folder, &store->making, err) ||
+    if (!store_folder_judge(options->folder, &store->making, err) ||
         !base_options(store, options->memory ? options->memory : MEMORY_DEFAULT, err)) {
         return false;
     }
     family_options(store);
-    return open_rows(store, err) && (!store->making || write_format(options->folder, FORMAT_MADE, err));
+    return open_rows(store, err) && (!store->making || store_folder_made(options->folder, err));
 }
 
 bool store_open(const struct store_options *options, struct store **out, struct err *err)
@@ -264,6 +241,8 @@ bool store_open(const struct store_options *options, struct store **out, struct 
         return err_raise(err, ERR_INVALID, "open store: the store on disk needs a folder");
     }
     struct store *store = store_must_alloc(sizeof *store);
+    store->failed = options->failed;
+    store->failed_context = options->failed_context;
     if (!open_all(options, store, err)) {
         store_close(store);
         return err_wrap(err, "open store %s", options->folder);
@@ -319,7 +298,11 @@ bool store_commit(struct store *store, const struct store_batch *batch, struct e
     char *message = NULL;
     rocksdb_write(store->db, store->writes, writes, &message);
     rocksdb_writebatch_destroy(writes);
-    return !message || raise_rocks(message, err) || err_wrap(err, "store commit");
+    if (message ? raise_rocks(store, message, err) : check_background(store, err)) {
+        return true;
+    }
+    err_wrap(err, "store commit");
+    return fail(store, err);
 }
 
 /* ---- Reading -------------------------------------------------------------------------------------------- */
@@ -352,7 +335,7 @@ static bool get_pinned(struct store *store, const struct store_snapshot *at, enu
         rocksdb_get_pinned_cf(store->db, at ? at->reads : store->reads, family_of(store, family),
                               (const char *)key.data, key.len, &message);
     if (message) {
-        return raise_rocks(message, err) || err_wrap(err, "store read");
+        return raise_read(store, message, family, key, err);
     }
     *out = slice;
     return true;
@@ -397,6 +380,8 @@ bool store_iter_open(struct store *store, const struct store_snapshot *at, enum 
         free(iter);
         return false;
     }
+    iter->store = store;
+    iter->family = family;
     iter->reads = rocksdb_readoptions_create();
     if (at) {
         rocksdb_readoptions_set_snapshot(iter->reads, at->snapshot);
@@ -449,7 +434,7 @@ bool store_iter_check(const struct store_iter *iter, struct err *err)
 {
     char *message = NULL;
     rocksdb_iter_get_error(iter->iter, &message);
-    return !message || raise_rocks(message, err) || err_wrap(err, "store read");
+    return !message || raise_read(iter->store, message, iter->family, span_lower(&iter->bounds), err);
 }
 
 void store_iter_close(struct store_iter *iter)
@@ -472,7 +457,9 @@ bool store_compact(struct store *store, enum store_family family, const struct s
     rocksdb_flush_cf(store->db, flush, family_of(store, family), &message);
     rocksdb_flushoptions_destroy(flush);
     if (message) {
-        return raise_rocks(message, err) || err_wrap(err, "store compact");
+        raise_rocks(store, message, err);
+        err_wrap(err, "store compact");
+        return fail(store, err);
     }
     rocksdb_compactoptions_t *how = rocksdb_compactoptions_create();
     rocksdb_compactoptions_set_bottommost_level_compaction(how, 2); /* kForce: also files that look settled */
@@ -480,5 +467,5 @@ bool store_compact(struct store *store, enum store_family family, const struct s
                                  bounds.lower_len ? (const char *)bounds.lower : NULL, bounds.lower_len,
                                  bounds.bounded ? (const char *)bounds.upper : NULL, bounds.upper_len);
     rocksdb_compactoptions_destroy(how);
-    return true;
+    return check_background(store, err) || err_wrap(err, "store compact") || fail(store, err);
 }
