@@ -111,6 +111,9 @@ NODISCARD bool log_seal(struct log *log, const struct row *row, struct bytes pla
 NODISCARD bool log_unseal(struct log *log, const struct row *row, struct bytes sealed, struct arena *arena,
                           struct bytes *out, struct err *err);
 
+/* The number in the key of a row of the change feed. */
+NODISCARD bool log_feed_number(const struct store_iter *iter, uint64_t *out, struct err *err);
+
 struct merkle_source log_source(struct log *log);
 struct row row_who(struct log *log, const struct log_who *who);
 struct hash leaf_hash(const struct hash *commitment);                      /* of the tree's leaf */
