@@ -161,6 +161,20 @@ int nodes_stop(struct nodes *nodes, size_t i, int signal_number)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+int nodes_ended(struct nodes *nodes, size_t i)
+{
+    struct running *node = &nodes->list[i];
+    int status = 0;
+    for (int tries = 0; waitpid(node->pid, &status, WNOHANG) != node->pid; tries++) {
+        if (tries == READY_TRIES) {
+            fail_msg("%s does not end", node->domain);
+        }
+        nap();
+    }
+    node->pid = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 int nodes_refused(struct nodes *nodes, size_t i)
 {
     struct running *node = &nodes->list[i];

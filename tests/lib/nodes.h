@@ -35,6 +35,9 @@ void nodes_free(struct nodes *nodes);
 void nodes_start(struct nodes *nodes, size_t i);
 int nodes_stop(struct nodes *nodes, size_t i, int signal_number);
 
+/* nodes_ended waits for a node that ends by itself and returns its exit code. */
+int nodes_ended(struct nodes *nodes, size_t i);
+
 /* nodes_refused runs a node that must not become ready and returns its exit code. */
 int nodes_refused(struct nodes *nodes, size_t i);
 
