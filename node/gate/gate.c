@@ -414,16 +414,15 @@ bool gate_may_write(struct gate *gate, const struct caller *caller, const char *
 
 #define RECEIPT_AAD BYTES_LIT("chartmesh receipt v1\n")
 
-bool gate_receipt(struct gate *gate, const struct caller *caller, uint64_t index, struct arena *arena,
-                  struct bytes *out, struct err *err)
+void gate_receipt(struct gate *gate, const struct caller *caller, uint64_t index, uint8_t out[RECEIPT_LEN])
 {
     uint8_t plain[RECEIPT_LEN - NONCE_LEN - TAG_LEN] = {0};
     struct hash who = hash_of(bytes_str(caller->principal));
     put_u64be(plain, index);
     put_u64be(plain + 8, log_incarnation(chart_log(gate->chart)));
     memcpy(plain + 16, who.bytes, HASH_LEN);
-    return seal_random(keys_facility(chart_keys(gate->chart), FACILITY_KEY_TOKEN), RECEIPT_AAD,
-                       BYTES(plain, sizeof plain), arena, out, err);
+    seal_random_to(keys_facility(chart_keys(gate->chart), FACILITY_KEY_TOKEN), RECEIPT_AAD,
+                   BYTES(plain, sizeof plain), out);
 }
 
 bool gate_receipt_open(struct gate *gate, const char *principal, struct bytes receipt, uint64_t *index,

@@ -88,10 +88,10 @@ NODISCARD bool gate_explain(struct gate *gate, const struct caller *caller,
                             const Chartmesh__V1__ExplainRequest *request, const struct subject *subject,
                             struct arena *arena, Chartmesh__V1__ExplainReply *out, struct err *err);
 
-/* A receipt: 96 opaque bytes for Audit.Inclusion, bound to the principal. */
+/* A receipt: 96 opaque bytes for Audit.Inclusion, bound to the principal. It cannot fail: an act that is durable
+ * must not end as an error for want of memory, so take `out` from the arena before. */
 enum { RECEIPT_LEN = 96 };
-NODISCARD bool gate_receipt(struct gate *gate, const struct caller *caller, uint64_t index, struct arena *arena,
-                            struct bytes *out, struct err *err);
+void gate_receipt(struct gate *gate, const struct caller *caller, uint64_t index, uint8_t out[RECEIPT_LEN]);
 NODISCARD bool gate_receipt_open(struct gate *gate, const char *principal, struct bytes receipt, uint64_t *index,
                                  struct err *err);
 

@@ -105,6 +105,9 @@ static bool entry_open_sealed(struct log *log, struct bytes sealed, struct arena
             out->message = message;
             return true;
         }
+        if (err->code != ERR_CORRUPT) { /* short of memory is no wrong key */
+            return false;
+        }
     }
     return found ? err_raise(err, ERR_CORRUPT, "log: no key of this entry opens it")
                  : err_raise(err, ERR_NOT_FOUND, "log: the key of this entry is destroyed");

@@ -220,7 +220,8 @@ static ProtobufCBinaryData *receipt_of(ProtobufCMessage *reply)
 static bool receipt_again(struct service_call *call, ProtobufCBinaryData *receipt, struct err *err)
 {
     struct retry_row row = retry_row('R', BYTES_OF(call->retry), BYTES_NONE);
-    struct bytes value, made;
+    struct bytes value;
+    void *room;
     if (!store_get(call->service->store, NULL, FAMILY_META, row_view(&row), call->arena, &value, err)) {
         return err->code == ERR_NOT_FOUND; /* the act had no entry: nothing was done */
     }
@@ -229,10 +230,11 @@ static bool receipt_again(struct service_call *call, ProtobufCBinaryData *receip
     if (!reader_end(&r)) {
         return err_raise(err, ERR_CORRUPT, "kept reply: an index of %zu bytes", value.len);
     }
-    if (!gate_receipt(call->service->gate, &call->caller, index, call->arena, &made, err)) {
+    if (!arena_alloc(call->arena, RECEIPT_LEN, &room, err)) {
         return false;
     }
-    *receipt = pb_bytes(made);
+    gate_receipt(call->service->gate, &call->caller, index, room);
+    *receipt = pb_bytes(BYTES(room, RECEIPT_LEN));
     return true;
 }
 
@@ -325,8 +327,9 @@ bool service_commit(struct service_call *call, struct log_txn *txn, const Protob
                     ProtobufCBinaryData *receipt, struct err *err)
 {
     uint64_t index;
-    struct bytes made;
-    if (!hash_is_zero(&call->retry) && !keep_reply(call, txn, reply, err)) {
+    void *room;
+    if ((!hash_is_zero(&call->retry) && !keep_reply(call, txn, reply, err)) ||
+        !arena_alloc(call->arena, RECEIPT_LEN, &room, err)) {
         log_txn_free(txn);
         return false;
     }
@@ -336,10 +339,8 @@ bool service_commit(struct service_call *call, struct log_txn *txn, const Protob
     if (!receipt || index == UINT64_MAX) {
         return true;
     }
-    if (!gate_receipt(call->service->gate, &call->caller, index, call->arena, &made, err)) {
-        return false;
-    }
-    *receipt = pb_bytes(made);
+    gate_receipt(call->service->gate, &call->caller, index, room);
+    *receipt = pb_bytes(BYTES(room, RECEIPT_LEN));
     return true;
 }
 

@@ -257,8 +257,7 @@ static bool lookup(struct service_call *call, const ProtobufCMessage *in, Protob
     struct subject *found;
     struct chart_subject known;
     size_t count;
-    void *memory;
-    struct bytes receipt;
+    void *memory, *room;
     if (!field_text(request->system, 2048, "system", err) || !field_text(request->value, 2048, "value", err) ||
         !service_listed(call, "Patients.Lookup", err) ||
         !chart_lookup(chart, request->system, request->value, call->arena, &found, &count, err) ||
@@ -269,7 +268,7 @@ static bool lookup(struct service_call *call, const ProtobufCMessage *in, Protob
     for (size_t i = 0; i < count; i++) {
         bool visible;
         uint64_t index;
-        if (!chart_subject(chart, &found[i], &known, err) ||
+        if (!arena_alloc(call->arena, RECEIPT_LEN, &room, err) || !chart_subject(chart, &found[i], &known, err) ||
             !gate_found(call->service->gate, &call->caller, &found[i], &known.identity, call->arena, &visible,
                         &index, err)) {
             return false;
@@ -277,11 +276,11 @@ static bool lookup(struct service_call *call, const ProtobufCMessage *in, Protob
         if (!visible) {
             continue;
         }
-        if (!gate_receipt(call->service->gate, &call->caller, index, call->arena, &receipt, err) ||
-            !reply_subject(call, &found[i], &out->subjects[out->n_subjects++], err)) {
+        if (!reply_subject(call, &found[i], &out->subjects[out->n_subjects++], err)) {
             return false;
         }
-        out->receipt = pb_bytes(receipt);
+        gate_receipt(call->service->gate, &call->caller, index, room);
+        out->receipt = pb_bytes(BYTES(room, RECEIPT_LEN));
     }
     return count || found_none(call, err);
 }

@@ -61,6 +61,12 @@ bool gcm_open(const struct hash *key, const uint8_t nonce[NONCE_LEN], struct byt
     return true;
 }
 
+void seal_random_to(const struct hash *key, struct bytes aad, struct bytes plain, uint8_t *out)
+{
+    random_fill(out, NONCE_LEN);
+    gcm_seal(key, out, aad, plain, out + NONCE_LEN);
+}
+
 bool seal_random(const struct hash *key, struct bytes aad, struct bytes plain, struct arena *arena,
                  struct bytes *out, struct err *err)
 {
@@ -69,9 +75,7 @@ bool seal_random(const struct hash *key, struct bytes aad, struct bytes plain, s
     if (!arena_alloc(arena, len, &room, err)) {
         return err_wrap(err, "seal");
     }
-    uint8_t *nonce = room;
-    random_fill(nonce, NONCE_LEN);
-    gcm_seal(key, nonce, aad, plain, nonce + NONCE_LEN);
+    seal_random_to(key, aad, plain, room);
     *out = BYTES(room, len);
     return true;
 }

@@ -18,6 +18,8 @@ NODISCARD bool gcm_open(const struct hash *key, const uint8_t nonce[NONCE_LEN], 
 /* seal_random sets *out to nonce[12 random] || ciphertext || tag, in `arena`; seal_open undoes it. */
 NODISCARD bool seal_random(const struct hash *key, struct bytes aad, struct bytes plain, struct arena *arena,
                            struct bytes *out, struct err *err);
+/* seal_random_to is seal_random into `out`, which holds NONCE_LEN + plain.len + TAG_LEN bytes. */
+void seal_random_to(const struct hash *key, struct bytes aad, struct bytes plain, uint8_t *out);
 NODISCARD bool seal_open(const struct hash *key, struct bytes aad, struct bytes sealed, struct arena *arena,
                          struct bytes *out, struct err *err);
 

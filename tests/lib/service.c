@@ -154,13 +154,13 @@ static const struct service_method *method_of(const char *name)
     return NULL;
 }
 
-bool serve_call(struct serve *s, const char *name, const ProtobufCMessage *in, ProtobufCMessage **out)
+/* Runs it in `arena`. The call may end the node: then it does not come back, and the simulator says so. */
+static bool call_in(struct serve *s, const struct service_method *method, const ProtobufCMessage *in,
+                    struct arena *arena, ProtobufCMessage **out)
 {
-    const struct service_method *method = method_of(name);
     const struct service_stream stream = {stream_recv, stream_send, stream_cancelled, s};
     struct service_call call;
-    s->err = (struct err){0};
-    if (!service_caller(&s->service, method, &s->who, &s->arena, &call, &s->err)) {
+    if (!service_caller(&s->service, method, &s->who, arena, &call, &s->err)) {
         return false;
     }
     if (method->shape == METHOD_UNARY) {
@@ -169,6 +169,33 @@ bool serve_call(struct serve *s, const char *name, const ProtobufCMessage *in, P
     call.stream = &stream;
     s->got_len = s->sends_at = 0;
     return service_stream(method, &call, in, &s->err);
+}
+
+/* A reply outlives its call's memory. */
+static ProtobufCMessage *keep_reply(struct serve *s, const ProtobufCMessage *reply)
+{
+    struct err err;
+    struct bytes packed;
+    ProtobufCMessage *copy;
+    assert_ok(message_pack(reply, &s->arena, &packed, &err));
+    assert_ok(message_unpack(reply->descriptor, packed, &s->arena, &copy, &err));
+    return copy;
+}
+
+bool serve_call(struct serve *s, const char *name, const ProtobufCMessage *in, ProtobufCMessage **out)
+{
+    const struct service_method *method = method_of(name);
+    s->err = (struct err){0};
+    if (!s->budget) {
+        return call_in(s, method, in, &s->arena, out);
+    }
+    AUTO_ARENA(arena, s->budget);
+    ProtobufCMessage *reply = NULL;
+    bool ok = call_in(s, method, in, &arena, &reply);
+    if (ok && reply) {
+        *out = keep_reply(s, reply);
+    }
+    return ok;
 }
 
 void *serve(struct serve *s, const char *name, const ProtobufCMessage *in)

@@ -29,6 +29,7 @@ struct serve {
     size_t got_len;
     void (*on_send)(struct serve *serve, size_t nth);      /* called for each message sent; NULL: nothing */
     unsigned idle;                       /* watches end after asking so often whether to go on */
+    size_t budget;                       /* of the calls' memory; 0: enough */
     struct err err;                      /* of the last failed call */
 };
 
