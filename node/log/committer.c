@@ -1,8 +1,7 @@
-/* The committer: one task at a time gives every waiting transaction its place, and writes them in one synced
- * batch.
+/* A group: gives every transaction of it its place, and writes them in one synced batch.
  *
- * Whoever wants to commit while nobody does becomes the committer; what arrives meanwhile is the next group. A
- * failed write ends the process: what is on the disk is unknown then. */
+ * Who does so, and when, stands in queue.c. A failed write ends the process: what is on the disk is unknown then.
+ */
 #include "node/log/log_inside.h"
 
 #include <stdlib.h>
@@ -318,7 +317,7 @@ static bool map_append(struct group *g, struct map **snapshot, struct err *err)
 
 /* ---- The group ----------------------------------------------------------------------------------------------- */
 
-static bool group_finish(struct group *g, uint64_t map_epoch, struct bytes *note, struct err *err)
+static bool group_finish(struct group *g, struct log_group *out, struct bytes *note, struct err *err)
 {
     struct log *log = g->log;
     uint8_t state[32 + 2 * ID_LEN];
@@ -326,7 +325,7 @@ static bool group_finish(struct group *g, uint64_t map_epoch, struct bytes *note
     put_u64be(state, log->edge.size);
     put_u64be(state + 8, log->incarnation);
     put_u64be(state + 16, log->last_hlc);
-    put_u64be(state + 24, map_epoch);
+    put_u64be(state + 24, out->map_epoch);
     memcpy(state + 32, log->facility.bytes, ID_LEN);
     memcpy(state + 32 + ID_LEN, log->network.bytes, ID_LEN);
     chains_to_map(g);
@@ -336,41 +335,21 @@ static bool group_finish(struct group *g, uint64_t map_epoch, struct bytes *note
     }
     store_put(g->rows, FAMILY_META, BYTES_LIT("log"), BYTES(state, sizeof state));
     store_put(g->rows, FAMILY_META, BYTES_LIT("checkpoint"), *note);
-    return store_commit(log->store, g->rows, err);
+    out->bytes = store_batch_bytes(g->rows);
+    uint64_t begin = world_mono_us(log->world);
+    bool ok = store_commit(log->store, g->rows, err);
+    out->sync_us = world_mono_us(log->world) - begin;
+    return ok;
 }
 
-static struct log_txn *take_group(struct log *log, bool *all)
-{
-    struct log_txn *first = log->queue, *last = NULL;
-    size_t entries = 0, bytes = 0;
-    for (struct log_txn *txn = first; txn; txn = txn->next) {
-        entries += txn->entries_len;
-        bytes += store_batch_bytes(txn->rows);
-        if (last && (entries > COMMIT_ENTRIES_MAX || bytes > COMMIT_BYTES_MAX)) {
-            break;
-        }
-        last = txn;
-    }
-    if (last) {
-        log->queue = last->next;
-        last->next = NULL;
-    }
-    if (!log->queue) {
-        log->queue_end = &log->queue;
-    }
-    *all = !log->queue;
-    return first;
-}
-
-/* One group, without the lock. Fatal on any error: what was promised to nobody may be half done. */
-static void write_group(struct log *log, struct log_txn *txns, bool map_now, struct map **snapshot,
-                        uint64_t *map_epoch, bool *notify)
+void log_write_group(struct log *log, struct log_txn *txns, struct log_group *out)
 {
     struct err err;
     struct bytes note;
     AUTO_STORE_BATCH rows = store_batch_new();
     arena_init(&log->scratch, COMMIT_ARENA);
     struct group g = {.log = log, .rows = rows, .arena = &log->scratch};
+    uint64_t size = log->edge.size;
     bool ok = true, had = log->map_since > 0;
     for (struct log_txn *txn = txns; ok && txn; txn = txn->next) {
         ok = txn_write(&g, txn, &err);
@@ -378,78 +357,16 @@ static void write_group(struct log *log, struct log_txn *txns, bool map_now, str
     if (!had && log->map_since > 0) {
         log->map_since_mono_ms = world_mono_ms(log->world);
     }
-    if (ok && (map_now || map_due(log)) && log->map_since > 0) {
-        ok = map_append(&g, snapshot, &err);
-        *map_epoch = log->edge.size;
+    if (ok && (out->map_now || map_due(log)) && log->map_since > 0) {
+        ok = map_append(&g, &out->map, &err);
+        out->map_epoch = log->edge.size;
     }
-    ok = ok && group_finish(&g, *map_epoch, &note, &err);
+    ok = ok && group_finish(&g, out, &note, &err);
     if (!ok) {
         (void)err_wrap(&err, "log commit");
         world_fatal(log->world, &err);
     }
-    *notify = g.notify;
+    out->entries = log->edge.size - size;
+    out->notify = g.notify;
     arena_done(&log->scratch);
-}
-
-static bool group_has_rows(const struct log_txn *txns)
-{
-    for (const struct log_txn *txn = txns; txn; txn = txn->next) {
-        if (txn->entries_len || txn->feed_len || store_batch_rows(txn->rows)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whoever waits for one of these, and one of those who wait for the next group: it is the next committer. */
-static void wake(const struct log *log, struct log_txn *txns)
-{
-    for (struct log_txn *txn = txns; txn; txn = txn->next) {
-        txn->done = true; /* its owner's again, once the lock is given */
-        if (txn->woken) {
-            world_event_signal(txn->woken);
-        }
-    }
-    if (log->queue && log->queue->woken) {
-        world_event_signal(log->queue->woken);
-    }
-}
-
-void log_run_committer(struct log *log)
-{
-    bool all, notify = false;
-    struct map *snapshot = NULL;
-    struct log_txn *txns = take_group(log, &all);
-    bool map_now = all && log->map_wanted;
-    uint64_t map_epoch = log->map_epoch;
-    log->committing = true;
-    world_lock_give(log->lock);
-    if (group_has_rows(txns) || map_now) {
-        write_group(log, txns, map_now, &snapshot, &map_epoch, &notify);
-    }
-    world_lock_take(log->lock);
-    log->committing = false;
-    if (log->durable.size != log->edge.size) {
-        log_anchor_later(log);
-    }
-    log->durable = (struct log_size){log->edge.size, merkle_edge_root(&log->edge)};
-    log->feed_durable = log->feed_next;
-    if (snapshot) {
-        map_free(log->epoch_map);
-        log->epoch_map = snapshot;
-        log->map_epoch = map_epoch;
-    }
-    log->map_wanted = log->map_wanted && !map_now;
-    wake(log, txns);
-    struct feed_listener listeners[COUNT(log->listeners)];
-    size_t count = notify ? log->listeners_len : 0;
-    memcpy(listeners, log->listeners, sizeof listeners);
-    world_event_signal(log->committed);
-    if (count) {
-        world_lock_give(log->lock);
-        for (size_t i = 0; i < count; i++) {
-            listeners[i].fn(listeners[i].context);
-        }
-        world_lock_take(log->lock);
-    }
 }

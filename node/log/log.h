@@ -1,10 +1,11 @@
 /* node/log/log.h - the facility's audit log, and the one way to write (formats 6, design 4 and 6).
  *
- * A change is a *transaction*: rows, and the log entries that say what was done. Whoever commits becomes the
- * committer if nobody is (one at a time): it takes what is waiting, gives every entry its index, clock and chain
- * link, extends tree and chains, signs one checkpoint, writes all in one synced batch, and wakes the others. So
- * every acknowledged act has exactly one entry (I19), and a checkpoint leaves only after its leaves are durable
- * (I18). A storage error ends the process (world_fatal).
+ * A change is a *transaction*: rows, and the log entries that say what was done. Whoever commits while nobody does
+ * is the committer; what comes meanwhile is the next group, and the log's own lane commits it. One group at a time
+ * takes what is waiting, gives every entry its index, clock and chain link, extends tree and chains, signs one
+ * checkpoint, writes all in one synced batch, and tells the others. So every acknowledged act has exactly one
+ * entry (I19), and a checkpoint leaves only after its leaves are durable (I18). A storage error ends the process
+ * (world_fatal).
  *
  * Any thread. No lock of the log is held by the caller; a caller may hold a patient's lock (node/chart). */
 #pragma once
@@ -56,6 +57,8 @@ struct log_options {
     const char *domain;
     uint32_t map_every_ms; /* a map epoch closes after this long with changes; 0: 10,000 */
     uint32_t map_every_entries; /* or after so many entries; 0: 4,096 */
+    uint32_t linger_us; /* a group waits so long for those who come, at most; 0: not at all */
+    uint32_t commit_entries; /* in one group; 0: 256. One transaction is never divided */
 };
 
 /* log_open recomputes the frontier from the stored leaves and compares it with the stored checkpoint and the
@@ -113,6 +116,28 @@ void log_txn_notify(struct log_txn *txn);
  * of its first entry (UINT64_MAX when it has none). Blocks until durable. ERR_TOO_MUCH: the batch does not fit,
  * nothing happened. */
 NODISCARD bool log_commit(struct log_txn *txn, uint64_t *first, struct err *err);
+
+/* log_submit is log_commit for those who cannot wait: it queues the transaction and returns. `then` is called
+ * once, when it is durable, with the index of its first entry; in the order of submission, by whoever commits,
+ * with no lock of the log held. It hands the news on and returns: meanwhile nobody commits. It may submit, and
+ * must not commit. ERR_TOO_MUCH: the batch does not fit, nothing happened, `then` is not called. The transaction
+ * is the log's (and freed) in either case. Bound what you have under way: the log does not. */
+typedef void (*log_done_fn)(void *context, uint64_t first);
+NODISCARD bool log_submit(struct log_txn *txn, log_done_fn then, void *context, struct err *err);
+
+/* What the committer has done since log_open, and how much waits for it now. Each array counts by upper bounds:
+ * its i-th element those of at most bounds[i] (and above the one before), its last those above all. */
+enum { LOG_GROUP_BOUNDS = 9, LOG_SYNC_BOUNDS = 12 };
+extern const uint64_t log_group_bounds[LOG_GROUP_BOUNDS]; /* entries: 1, 2, 4 … 256 */
+extern const uint64_t log_sync_bounds[LOG_SYNC_BOUNDS]; /* microseconds: 100 … 1,000,000 */
+struct log_counters {
+    uint64_t groups, transactions, entries, bytes; /* bytes: of the batches */
+    uint64_t group_entries[LOG_GROUP_BOUNDS + 1];
+    uint64_t sync_us[LOG_SYNC_BOUNDS + 1], sync_us_sum;
+    uint64_t lingered; /* groups that waited for company */
+    size_t queued, preparing; /* transactions, now */
+};
+void log_counters(struct log *log, struct log_counters *out);
 
 /* ---- Change feed ------------------------------------------------------------------------------------------ */
 

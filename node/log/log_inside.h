@@ -32,10 +32,12 @@ struct log_txn {
     struct bytes mark;           /* a row's key; empty: none */
     enum store_family mark_family;
 
-    /* The committer's, under the log's lock. */
+    /* The queue's, under the log's lock. */
+    bool queued, done;
     struct log_txn *next;
-    struct world_event *woken;   /* whoever waits for it: done, or first in the queue; NULL: nobody waited */
-    bool done;
+    struct world_event *woken;   /* whoever waits in log_commit; NULL: nobody does */
+    log_done_fn then;            /* whom log_submit tells; NULL: log_commit waits */
+    void *then_context;
     uint64_t first;
 };
 
@@ -65,10 +67,16 @@ struct log {
     struct arena arena;          /* what lives as long as the log */
     uint32_t map_every_ms, map_every_entries;
 
+    struct world_lane *commit_lane;      /* commits what nobody waits for, and what came meanwhile */
+    uint32_t linger_us, entries_max;
+
     struct world_lock *lock;     /* guards what follows */
-    struct world_event *committed;
+    struct world_event *committed, *company;
     struct log_txn *queue, **queue_end;
-    bool committing;
+    size_t preparing;            /* transactions begun, and not yet in the queue */
+    bool committing, lingering, lane_called;
+    unsigned linger_rest;        /* so many groups do not linger: the last one did in vain */
+    struct log_counters counters;
     struct log_size durable;
     uint64_t feed_durable;       /* number of the change feed's next row */
     struct feed_listener listeners[8];
@@ -88,6 +96,7 @@ struct log {
     struct world_lane *timer_lane;
     uint64_t timer, anchor_timer;        /* anchor_timer 0: none runs, nothing is unanchored */
 
+    struct world_lock *cosign_lock;      /* one reads and writes "cosigned" at a time; taken before `lock` */
     struct world_lock *anchor_lock;      /* one saves at a time; taken before `lock`, never after */
     uint64_t anchored;                   /* size that the saved anchor has; under anchor_lock */
 };
@@ -118,14 +127,26 @@ struct merkle_source log_source(struct log *log);
 struct row row_who(struct log *log, const struct log_who *who);
 struct hash leaf_hash(const struct hash *commitment);                      /* of the tree's leaf */
 
-/* committer.c: writes what is queued, plus a MAP entry when one is due or wanted. The lock is held on entry and
- * exit. */
-void log_run_committer(struct log *log);
-
 /* log_notes.c: the anchor. log_anchor_save saves the newest checkpoint unless it is saved already; no lock is
  * held. log_anchor_later has it saved within ANCHOR_EVERY_MS; the lock is held. */
 void log_anchor_save(struct log *log);
 void log_anchor_later(struct log *log);
+
+/* queue.c: what is being prepared is counted, to know whom to wait for. */
+void log_txn_began(struct log_txn *txn);
+void log_txn_ended(struct log_txn *txn);
+NODISCARD bool log_queue_open(struct log *log, const struct log_options *options, struct err *err);
+void log_queue_close(struct log *log);
+
+/* committer.c: one group, without the lock. Fatal on any error: what was promised to nobody may be half done. */
+struct log_group {
+    bool map_now;                /* in: close a map epoch if anything changed */
+    uint64_t map_epoch;          /* in: the newest; out: with this group */
+    struct map *map;             /* out: of the epoch that it closed; NULL: none */
+    bool notify;
+    uint64_t entries, bytes, sync_us;
+};
+void log_write_group(struct log *log, struct log_txn *txns, struct log_group *out);
 
 /* log_map.c: the map as of an epoch, from the positions. */
 NODISCARD bool log_map_rebuild(struct log *log, uint64_t epoch, struct map **out, struct err *err);

@@ -37,7 +37,7 @@ bool log_cosignature(struct log *log, uint64_t size, const char *witness, struct
     struct bytes note, cosigned, joined;
     struct checkpoint checkpoint;
     char start[300];
-    AUTO_LOCKED(locked, log->lock);
+    AUTO_LOCKED(cosigning, log->cosign_lock);
     if (!store_get(log->store, NULL, FAMILY_META, BYTES_LIT("cosigned"), &arena, &cosigned, err)) {
         cosigned = BYTES_NONE;
     } else if (!checkpoint_open(cosigned, NULL, 0, &checkpoint, err)) {
@@ -51,7 +51,7 @@ bool log_cosignature(struct log *log, uint64_t size, const char *witness, struct
     if (!same) {
         struct hash root;
         struct merkle_source source = log_source(log);
-        if (size > log->durable.size || !merkle_root_at(&source, size, &root, err) ||
+        if (size > log_size(log).size || !merkle_root_at(&source, size, &root, err) ||
             !checkpoint_sign(log->origin, size, &root, keys_checkpoint(log->keys), &arena, &note, err)) {
             return err_raise(err, ERR_RANGE, "log: no checkpoint of size %ju to cosign", (uintmax_t)size);
         }
@@ -68,6 +68,7 @@ bool log_cosignature(struct log *log, uint64_t size, const char *witness, struct
     if (!store_commit(log->store, rows, err)) {
         world_fatal(log->world, err);
     }
+    AUTO_LOCKED(locked, log->lock);
     world_event_signal(log->committed);
     return true;
 }

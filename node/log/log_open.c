@@ -258,9 +258,13 @@ bool log_open(const struct log_options *options, struct log **out, struct err *e
     arena_init(&log->arena, LOG_ARENA);
     log->lock = world_lock_new(log->world);
     log->anchor_lock = world_lock_new(log->world);
+    log->cosign_lock = world_lock_new(log->world);
     log->committed = world_event_new(log->world);
-    log->queue_end = &log->queue;
     log->map = map_new();
+    if (!log_queue_open(log, options, err)) {
+        log_close(log);
+        return err_wrap(err, "open log");
+    }
 
     AUTO_ARENA(arena, ROW_ARENA);
     struct bytes state;
@@ -292,11 +296,13 @@ void log_close(struct log *log)
         (void)world_timer_stop(log->world, anchor_timer);
         world_lane_close(log->timer_lane);
     }
+    log_queue_close(log);
     map_free(log->map);
     map_free(log->epoch_map);
     world_event_free(log->committed);
     world_lock_free(log->lock);
     world_lock_free(log->anchor_lock);
+    world_lock_free(log->cosign_lock);
     arena_done(&log->arena);
     free(log);
 }

@@ -1,129 +1,16 @@
-#include "node/log/log.h"
+#include "tests/lib/log.h"
 
-#include "node/store/store_mem.h"
 #include "proto/crypto/hash.h"
 #include "proto/crypto/random.h"
 #include "proto/statement/entry.h"
 #include "tests/lib/test.h"
-#include "tests/lib/world_sim.h"
 
-/* A small file in memory: keyring or anchor. */
-struct small {
-    uint8_t bytes[4096];
-    size_t len;
-};
-
-static bool small_load(void *context, struct arena *arena, struct bytes *out, struct err *err)
-{
-    struct small *file = context;
-    return file->len ? arena_copy(arena, BYTES(file->bytes, file->len), out, err)
-                     : err_raise(err, ERR_NOT_FOUND, "no file");
-}
-
-static bool small_save(void *context, struct bytes content, struct err *err)
-{
-    struct small *file = context;
-    (void)err;
-    memcpy(file->bytes, content.data, content.len);
-    file->len = content.len;
-    return true;
-}
-
-struct fixture {
-    struct world_sim *sim;
-    struct world *world;
-    struct store_disk *disk;
-    struct store *store;
-    struct small keyring, anchor;
-    struct keys_secrets secrets;
-    struct keys *keys;
-    struct log *log;
-    struct id network, facility;
-    struct subject subject;
-};
-
-static bool open_log(struct fixture *f, struct err *err)
-{
-    const struct keyring_port ring = {small_load, small_save, &f->keyring};
-    f->world = world_sim_world(f->sim, 0);
-    const struct store_options options = {.disk = f->disk};
-    if (!store_open(&options, &f->store, err)) {
-        return false;
-    }
-    if (!keys_open(f->store, f->world, &f->secrets, &ring, &f->keys, err)) {
-        return false;
-    }
-    const struct log_options log = {
-        .store = f->store,
-        .keys = f->keys,
-        .world = f->world,
-        .anchor = {small_load, small_save, &f->anchor},
-        .network = f->network,
-        .facility = f->facility,
-        .domain = "st-anna.example",
-    };
-    return log_open(&log, &f->log, err);
-}
-
-static void close_log(struct fixture *f)
-{
-    log_close(f->log);
-    f->log = NULL;
-    keys_close(f->keys);
-    f->keys = NULL;
-    store_close(f->store);
-    world_close(f->world);
-}
-
-static int setup(void **state)
-{
-    static struct fixture f;
-    struct err err = {0};
-    f = (struct fixture){
-        .sim = world_sim_new(7), .disk = store_disk_new(), .network = random_id(), .facility = random_id()};
-    struct id patient = random_id();
-    f.subject = subject_make(&f.facility, &patient);
-    f.secrets = (struct keys_secrets){random_hash(), random_hash(), random_hash(), random_hash(), random_hash()};
-    assert_ok(open_log(&f, &err));
-    *state = &f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    close_log(f);
-    store_disk_free(f->disk);
-    world_sim_free(f->sim);
-    return 0;
-}
-
-static const struct log_who alice = {"spiffe://n/st-anna.example/app/emr", "alice"};
-
-static uint64_t write_entry(struct fixture *f, const struct subject *subject, const struct log_who *who)
-{
-    struct err err;
-    struct hash object = random_hash();
-    uint64_t index;
-    const struct log_entry entry = {.kind = CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WRITE,
-                                    .who = who,
-                                    .role = "urn:chartmesh:role|nurse",
-                                    .purpose = "TREAT",
-                                    .subject = subject,
-                                    .objects = &object,
-                                    .objects_len = 1};
-    struct log_txn *txn = log_txn_new(f->log);
-    assert_ok(log_txn_add(txn, &entry, &err));
-    assert_ok(log_commit(txn, &index, &err));
-    return index;
-}
-
-static struct note_key log_key(struct fixture *f)
+static struct note_key log_key(struct log_fixture *f)
 {
     return (struct note_key){log_origin(f->log), NOTE_LOG, *signing_key_public(keys_checkpoint(f->keys))};
 }
 
-static void check_head(struct fixture *f, struct checkpoint *out)
+static void check_head(struct log_fixture *f, struct checkpoint *out)
 {
     struct err err;
     static struct arena arena;
@@ -139,7 +26,7 @@ static void check_head(struct fixture *f, struct checkpoint *out)
     assert_bytes_equal(BYTES_OF(out->root), BYTES_OF(size.root));
 }
 
-static void check_included(struct fixture *f, uint64_t index)
+static void check_included(struct log_fixture *f, uint64_t index)
 {
     struct err err;
     AUTO_ARENA(arena, 1 << 20);
@@ -160,7 +47,7 @@ static void check_included(struct fixture *f, uint64_t index)
 
 static void test_log__entry_0_is_the_epoch(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     struct log_opened opened;
     struct statement statement;
@@ -174,10 +61,10 @@ static void test_log__entry_0_is_the_epoch(void **state)
 
 static void test_log__I19_every_act_has_one_entry_and_every_entry_is_included(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     uint64_t before = log_size(f->log).size;
     for (int i = 0; i < 20; i++) {
-        uint64_t index = write_entry(f, &f->subject, &alice);
+        uint64_t index = log_fixture_write(f, &f->subject, &log_alice);
         assert_int_equal(index, before + 1 + (uint64_t)i);            /* one ENROL stands before the first */
     }
     assert_int_equal(log_size(f->log).size, before + 21);
@@ -190,15 +77,15 @@ static void test_log__I19_every_act_has_one_entry_and_every_entry_is_included(vo
 
 static void test_log__I20_a_patients_chain_links_without_gaps(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     AUTO_ARENA(arena, 1 << 20);
     struct hash key = map_key_patient(&f->subject.facility, &f->subject.patient), chain = chain_start(&key);
     struct log_chain now;
     assert_err(ERR_NOT_FOUND, log_chain_state(f->log, &key, &now, &err));
     for (int i = 0; i < 5; i++) {
-        write_entry(f, &f->subject, &alice);
-        write_entry(f, NULL, &alice);
+        log_fixture_write(f, &f->subject, &log_alice);
+        log_fixture_write(f, NULL, &log_alice);
     }
     assert_ok(log_chain_state(f->log, &key, &now, &err));
     assert_int_equal(now.count, 5);
@@ -214,7 +101,7 @@ static void test_log__I20_a_patients_chain_links_without_gaps(void **state)
     assert_bytes_equal(BYTES_OF(chain), BYTES_OF(now.chain));
 }
 
-static void check_map(struct fixture *f, const struct hash *key, uint64_t epoch, uint64_t count)
+static void check_map(struct log_fixture *f, const struct hash *key, uint64_t epoch, uint64_t count)
 {
     struct err err;
     AUTO_ARENA(arena, 1 << 20);
@@ -231,18 +118,18 @@ static void check_map(struct fixture *f, const struct hash *key, uint64_t epoch,
 
 static void test_log__the_map_proves_a_count_as_of_its_epoch(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     struct id stranger = random_id();
     struct hash key = map_key_patient(&f->subject.facility, &f->subject.patient);
     struct hash nobody = map_key_patient(&f->facility, &stranger);
     uint64_t first, second;
-    write_entry(f, &f->subject, &alice);
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     assert_ok(log_map_close(f->log, &first, &err));
     check_map(f, &key, 0, 2);
     check_map(f, &nobody, 0, 0);
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     check_map(f, &key, 0, 2); /* the epoch is closed: later entries do not show */
     assert_ok(log_map_close(f->log, &second, &err));
     assert_true(second > first);
@@ -254,8 +141,8 @@ static void test_log__the_map_proves_a_count_as_of_its_epoch(void **state)
 
 static void test_log__a_map_epoch_closes_by_itself_with_changes(void **state)
 {
-    struct fixture *f = *state;
-    write_entry(f, &f->subject, &alice);
+    struct log_fixture *f = *state;
+    log_fixture_write(f, &f->subject, &log_alice);
     assert_int_equal(log_map_epoch(f->log), 0);
     world_sim_advance(f->sim, 11000);
     uint64_t epoch = log_map_epoch(f->log);
@@ -266,25 +153,25 @@ static void test_log__a_map_epoch_closes_by_itself_with_changes(void **state)
 
 static void test_log__a_restart_finds_everything_again(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     struct hash key = map_key_patient(&f->subject.facility, &f->subject.patient), actor, again;
     uint64_t epoch;
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     assert_ok(log_map_close(f->log, &epoch, &err));
-    write_entry(f, &f->subject, &alice);
-    assert_ok(log_who_find(f->log, &alice, &actor, NULL, &err));
+    log_fixture_write(f, &f->subject, &log_alice);
+    assert_ok(log_who_find(f->log, &log_alice, &actor, NULL, &err));
     struct log_size before = log_size(f->log);
     uint64_t incarnation = log_incarnation(f->log);
-    close_log(f);
-    assert_ok(open_log(f, &err));
+    log_fixture_close(f);
+    assert_ok(log_fixture_open(f, &err));
     assert_int_equal(log_incarnation(f->log), incarnation);
     assert_int_equal(log_size(f->log).size, before.size);
     assert_bytes_equal(BYTES_OF(log_size(f->log).root), BYTES_OF(before.root));
-    assert_ok(log_who_find(f->log, &alice, &again, NULL, &err));
+    assert_ok(log_who_find(f->log, &log_alice, &again, NULL, &err));
     assert_bytes_equal(BYTES_OF(actor), BYTES_OF(again));
     check_map(f, &key, epoch, 1);
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     assert_ok(log_map_close(f->log, &epoch, &err));
     check_map(f, &key, 0, 3);
     for (uint64_t i = 0; i < log_size(f->log).size; i++) {
@@ -294,15 +181,15 @@ static void test_log__a_restart_finds_everything_again(void **state)
 
 static void test_log__I17_checkpoints_are_consistent_over_restarts(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     struct checkpoint seen[6];
     for (size_t i = 0; i < COUNT(seen); i++) {
-        write_entry(f, &f->subject, &alice);
+        log_fixture_write(f, &f->subject, &log_alice);
         check_head(f, &seen[i]);
         if (i == 2) {
-            close_log(f);
-            assert_ok(open_log(f, &err));
+            log_fixture_close(f);
+            assert_ok(log_fixture_open(f, &err));
         }
     }
     for (size_t i = 0; i + 1 < COUNT(seen); i++) {
@@ -316,31 +203,31 @@ static void test_log__I17_checkpoints_are_consistent_over_restarts(void **state)
 
 static void test_log__a_store_that_was_set_back_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     uint64_t epoch;
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     struct store_disk *old = store_disk_clone(f->disk), *newer = f->disk;
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     assert_ok(log_map_close(f->log, &epoch, &err));
-    close_log(f);
+    log_fixture_close(f);
     f->disk = old;
-    assert_err(ERR_STATE, open_log(f, &err));
+    assert_err(ERR_STATE, log_fixture_open(f, &err));
     keys_close(f->keys);
     store_close(f->store);
     world_close(f->world);
     store_disk_free(old);
     f->disk = store_disk_new();      /* emptied: nothing at all is a set-back too */
-    assert_err(ERR_STATE, open_log(f, &err));
+    assert_err(ERR_STATE, log_fixture_open(f, &err));
     keys_close(f->keys);
     store_close(f->store);
     world_close(f->world);
     store_disk_free(f->disk);
     f->disk = newer;
-    assert_ok(open_log(f, &err));
+    assert_ok(log_fixture_open(f, &err));
 }
 
-static uint64_t anchored(struct fixture *f)
+static uint64_t anchored(struct log_fixture *f)
 {
     struct err err;
     struct checkpoint anchor;
@@ -352,44 +239,44 @@ static uint64_t anchored(struct fixture *f)
 /* Without an orderly end and before any map epoch: what was acknowledged over a second ago is missed. */
 static void test_log__I29_a_store_that_lost_what_is_a_second_old_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     assert_int_equal(anchored(f), 1);        /* the first start's own entry */
     struct store_disk *old = store_disk_clone(f->disk), *newer = f->disk;
-    write_entry(f, &f->subject, &alice);
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     assert_int_equal(anchored(f), 1);        /* no save for each commit */
     world_sim_advance(f->sim, 1100);
     assert_int_equal(log_map_epoch(f->log), 0);
     assert_int_equal(anchored(f), log_size(f->log).size);
-    close_log(f);
+    log_fixture_close(f);
     f->disk = old;
-    assert_err(ERR_STATE, open_log(f, &err));
+    assert_err(ERR_STATE, log_fixture_open(f, &err));
     keys_close(f->keys);
     store_close(f->store);
     world_close(f->world);
     store_disk_free(old);
     f->disk = newer;
-    assert_ok(open_log(f, &err));
+    assert_ok(log_fixture_open(f, &err));
 }
 
 static void test_log__the_anchor_follows_every_second_of_writing_and_a_crash(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     for (int i = 0; i < 3; i++) {
-        write_entry(f, &f->subject, &alice);
+        log_fixture_write(f, &f->subject, &log_alice);
         world_sim_advance(f->sim, 1100);
         assert_int_equal(anchored(f), log_size(f->log).size);
     }
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     uint64_t size = log_size(f->log).size;
-    close_log(f);                            /* no orderly end: one entry is not anchored */
-    assert_ok(open_log(f, &err));
+    log_fixture_close(f);                            /* no orderly end: one entry is not anchored */
+    assert_ok(log_fixture_open(f, &err));
     assert_int_equal(anchored(f), size);
 }
 
-static void damage(struct fixture *f, enum store_family family, struct bytes key)
+static void damage(struct log_fixture *f, enum store_family family, struct bytes key)
 {
     struct err err;
     AUTO_ARENA(arena, 1 << 20);
@@ -403,23 +290,23 @@ static void damage(struct fixture *f, enum store_family family, struct bytes key
 
 static void test_log__a_changed_entry_is_found_at_start(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     const uint8_t key[9] = {'e', 0, 0, 0, 0, 0, 0, 0, 1};
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     damage(f, FAMILY_LOG, BYTES(key, sizeof key));
-    close_log(f);
-    assert_err(ERR_CORRUPT, open_log(f, &err));
+    log_fixture_close(f);
+    assert_err(ERR_CORRUPT, log_fixture_open(f, &err));
     damage(f, FAMILY_LOG, BYTES(key, sizeof key));
     keys_close(f->keys);
     store_close(f->store);
     world_close(f->world);
-    assert_ok(open_log(f, &err));
+    assert_ok(log_fixture_open(f, &err));
 }
 
 static void test_log__cosignatures_are_kept_for_the_newest_size(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     AUTO_ARENA(arena, 1 << 20);
     struct hash seed = random_hash();
@@ -428,13 +315,13 @@ static void test_log__cosignatures_are_kept_for_the_newest_size(void **state)
     uint64_t size;
     struct checkpoint opened;
     assert_ok(signing_key_new(&seed, &witness, &err));
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     assert_err(ERR_UNAVAILABLE, log_cosigned(f->log, 1, 1, 10, &arena, &note, &size, &err));
     assert_ok(log_checkpoint(f->log, &arena, &note, &err));
     assert_ok(checkpoint_cosign(note, "clinic.example/witness", 1, witness, &arena, &line, &err));
     assert_ok(log_cosignature(f->log, log_size(f->log).size, "clinic.example/witness", line, &err));
     assert_ok(log_cosignature(f->log, log_size(f->log).size, "clinic.example/witness", line, &err));
-    write_entry(f, &f->subject, &alice);
+    log_fixture_write(f, &f->subject, &log_alice);
     assert_ok(log_cosigned(f->log, 1, 1, 10, &arena, &note, &size, &err));
     assert_int_equal(size, log_size(f->log).size - 1);
     struct note_key keys[2] = {log_key(f), {"clinic.example/witness", NOTE_WITNESS, *signing_key_public(witness)}};
@@ -447,7 +334,7 @@ static void test_log__cosignatures_are_kept_for_the_newest_size(void **state)
 
 static void test_log__the_feed_gives_every_row_once_and_goes_on_after_a_restart(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     AUTO_ARENA(arena, 1 << 20);
     struct feed_place at = log_feed_end(f->log);
@@ -461,8 +348,8 @@ static void test_log__the_feed_gives_every_row_once_and_goes_on_after_a_restart(
     assert_ok(log_commit(txn, NULL, &err));
     assert_ok(log_feed_next(f->log, &at, &arena, &value, &err));
     assert_bytes_equal(value, BYTES_LIT("one"));
-    close_log(f);
-    assert_ok(open_log(f, &err));
+    log_fixture_close(f);
+    assert_ok(log_fixture_open(f, &err));
     assert_ok(log_feed_next(f->log, &at, &arena, &value, &err));
     assert_bytes_equal(value, BYTES_LIT("two"));
     assert_err(ERR_NOT_FOUND, log_feed_next(f->log, &at, &arena, &value, &err));
@@ -471,7 +358,7 @@ static void test_log__the_feed_gives_every_row_once_and_goes_on_after_a_restart(
 /* A copy's last chunk is no entry, and whoever watches hears of it: once, and of what follows. */
 static void test_log__a_feed_row_without_an_entry_hides_none_that_follows(void **state)
 {
-    struct fixture *f = *state;
+    struct log_fixture *f = *state;
     struct err err;
     AUTO_ARENA(arena, 1 << 20);
     struct feed_place at = log_feed_end(f->log);
@@ -490,7 +377,7 @@ static void test_log__a_feed_row_without_an_entry_hides_none_that_follows(void *
     assert_int_equal(log_feed_end(f->log).number, at.number);
 }
 
-#define WITH_LOG(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_LOG(test) cmocka_unit_test_setup_teardown(test, log_fixture_setup, log_fixture_teardown)
 
 int main(void)
 {

@@ -1,4 +1,4 @@
-/* Transactions: what a caller prepares, and the wait for the committer. */
+/* Transactions: what a caller prepares. */
 #include "node/log/log_inside.h"
 
 #include <stdlib.h>
@@ -15,6 +15,7 @@ struct log_txn *log_txn_new(struct log *log)
     txn->rows = store_batch_new();
     txn->entries_end = &txn->entries;
     arena_init(&txn->arena, TXN_ARENA);
+    log_txn_began(txn);
     return txn;
 }
 
@@ -23,6 +24,7 @@ void log_txn_free(struct log_txn *txn)
     if (!txn) {
         return;
     }
+    log_txn_ended(txn);
     world_event_free(txn->woken);
     store_batch_free(txn->rows);
     arena_done(&txn->arena);
@@ -153,30 +155,4 @@ bool log_txn_mark(struct log_txn *txn, enum store_family family, struct bytes ke
 void log_txn_notify(struct log_txn *txn)
 {
     txn->notify = true;
-}
-
-bool log_commit(struct log_txn *txn, uint64_t *first, struct err *err)
-{
-    struct log *log = txn->log;
-    if (!store_batch_check(txn->rows, err)) {
-        log_txn_free(txn);
-        return false;
-    }
-    world_lock_take(log->lock);
-    *log->queue_end = txn;
-    log->queue_end = &txn->next;
-    while (!txn->done) {
-        if (log->committing) {
-            txn->woken = txn->woken ? txn->woken : world_event_new(log->world);
-            world_event_wait(txn->woken, log->lock);
-        } else {
-            log_run_committer(log);
-        }
-    }
-    world_lock_give(log->lock);
-    if (first) {
-        *first = txn->first;
-    }
-    log_txn_free(txn);
-    return true;
 }

@@ -142,6 +142,8 @@ static bool open_log(struct server *server, struct err *err)
         .domain = config->domain,
         .map_every_ms = config->map_epoch_s * 1000,
         .map_every_entries = config->map_epoch_entries,
+        .linger_us = config->linger_us,
+        .commit_entries = config->commit_entries,
     };
     return log_open(&options, &server->log, err);
 }

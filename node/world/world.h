@@ -160,6 +160,8 @@ struct world_event *world_event_new(struct world *world);
 void world_event_free(struct world_event *event);
 void world_event_wait(struct world_event *event, struct world_lock *lock);
 
-/* world_event_wait_until also ends when world_mono_ms reaches `mono_ms`; it returns false then. */
+/* world_event_wait_until also ends when world_mono_ms reaches `mono_ms`; it returns false then.
+ * world_event_wait_until_us is the same for world_mono_us (the simulator's time goes by whole milliseconds). */
 bool world_event_wait_until(struct world_event *event, struct world_lock *lock, uint64_t mono_ms);
+bool world_event_wait_until_us(struct world_event *event, struct world_lock *lock, uint64_t mono_us);
 void world_event_signal(struct world_event *event);

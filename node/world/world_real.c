@@ -79,9 +79,9 @@ static uint64_t clock_us(clockid_t which)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static struct timespec timespec_of_ms(uint64_t ms)
+static struct timespec timespec_of_us(uint64_t us)
 {
-    return (struct timespec){.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    return (struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
 }
 
 static void cond_init(pthread_cond_t *cond)
@@ -250,7 +250,7 @@ static void *keep_time(void *arg)
         if (!timer) {
             must(pthread_cond_wait(&world->timer_change, &world->lock));
         } else if (timer->due_ms > world_mono_ms(world)) {
-            struct timespec until = timespec_of_ms(timer->due_ms);
+            struct timespec until = timespec_of_us(timer->due_ms * 1000);
             int result = pthread_cond_timedwait(&world->timer_change, &world->lock, &until);
             must(result == ETIMEDOUT ? 0 : result);
         } else {
@@ -432,7 +432,12 @@ void world_event_wait(struct world_event *event, struct world_lock *lock)
 
 bool world_event_wait_until(struct world_event *event, struct world_lock *lock, uint64_t mono_ms)
 {
-    struct timespec until = timespec_of_ms(mono_ms);
+    return world_event_wait_until_us(event, lock, mono_ms > UINT64_MAX / 1000 ? UINT64_MAX : mono_ms * 1000);
+}
+
+bool world_event_wait_until_us(struct world_event *event, struct world_lock *lock, uint64_t mono_us)
+{
+    struct timespec until = timespec_of_us(mono_us);
     int result = pthread_cond_timedwait(&event->cond, &lock->mutex, &until);
     must(result == ETIMEDOUT ? 0 : result);
     return result == 0;

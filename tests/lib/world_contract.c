@@ -140,6 +140,10 @@ static void test_world__a_wait_ends_at_its_time(void **state)
     }
     assert_true(world_mono_ms(b->world) >= begun + 20);
     assert_false(world_event_wait_until(b->event, b->lock, begun));
+    uint64_t begun_us = world_mono_us(b->world);
+    while (world_event_wait_until_us(b->event, b->lock, begun_us + 1500)) {
+    }
+    assert_true(world_mono_us(b->world) >= begun_us + 1500);
 }
 
 static void wait_a_little(void *arg)

@@ -743,6 +743,11 @@ bool world_event_wait_until(struct world_event *event, struct world_lock *lock, 
     return signalled;
 }
 
+bool world_event_wait_until_us(struct world_event *event, struct world_lock *lock, uint64_t mono_us)
+{
+    return world_event_wait_until(event, lock, mono_us / 1000 + (mono_us % 1000 > 0));
+}
+
 void world_event_wait(struct world_event *event, struct world_lock *lock)
 {
     (void)world_event_wait_until(event, lock, UINT64_MAX);
