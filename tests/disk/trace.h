@@ -32,4 +32,4 @@ struct trace_head {
 #define DISK_LIES "CHARTMESH_DISK_LIES"          /* fsync and fdatasync of files whose name ends so do nothing */
 #define DISK_FAULT                                                                                                \
     "CHARTMESH_DISK_FAULT"        /* while this file is there, calls fail as it says: "CALL ERRNO",                      \
-         CALL one of write, half (a write that stops half way), sync */
+CALL one of write, half (a write that stops half way), sync */

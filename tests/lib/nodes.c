@@ -134,14 +134,27 @@ static pid_t run(const struct nodes *nodes, const struct running *node, const ch
     return pid;
 }
 
+static const char *ready_file(const struct running *node, char out[300])
+{
+    snprintf(out, 300, "%s/ready", node->folder);
+    return out;
+}
+
+void nodes_begin(struct nodes *nodes, size_t i)
+{
+    struct running *node = &nodes->list[i];
+    char ready[300];
+    unlink(ready_file(node, ready));
+    node->pid = run(nodes, node, ready);
+}
+
 void nodes_start(struct nodes *nodes, size_t i)
 {
     struct running *node = &nodes->list[i];
     char ready[300];
     int status;
-    snprintf(ready, sizeof ready, "%s/ready", node->folder);
-    unlink(ready);
-    node->pid = run(nodes, node, ready);
+    nodes_begin(nodes, i);
+    ready_file(node, ready);
     for (int tries = 0; access(ready, F_OK) != 0; tries++) {
         if (waitpid(node->pid, &status, WNOHANG) == node->pid || tries == READY_TRIES) {
             fail_msg("%s did not start: %s", node->domain, nodes_text(nodes, i, "log"));

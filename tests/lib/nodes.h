@@ -33,6 +33,7 @@ void nodes_free(struct nodes *nodes);
 /* nodes_start runs a node and returns when it is ready; nodes_stop sends the signal and returns the exit code (128
  * + N for a process that a signal ended). */
 void nodes_start(struct nodes *nodes, size_t i);
+void nodes_begin(struct nodes *nodes, size_t i); /* runs it and does not wait */
 int nodes_stop(struct nodes *nodes, size_t i, int signal_number);
 
 /* nodes_ended waits for a node that ends by itself and returns its exit code. */
