@@ -141,3 +141,9 @@ NODISCARD bool document_log(struct gate *gate, const struct caller *caller, cons
                             struct err *err);
 NODISCARD bool receipt_into(struct gate *gate, const struct caller *caller, uint64_t index, struct arena *arena,
                             ProtobufCBinaryData *out, struct err *err);
+
+/* views_of fills a view for each permitted version: headers, or with content (`retracted`: of those entered in
+ * error too). *extent grows by the bytes of content. */
+NODISCARD bool views_of(struct gate *gate, const struct subject *subject, struct document_read *read, bool content,
+                        bool retracted, struct arena *arena, Chartmesh__V1__VersionView ***out, uint64_t *extent,
+                        struct err *err);

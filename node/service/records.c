@@ -1,7 +1,5 @@
-/* Records: documents and their versions. */
+/* Records: how documents are written, and the list of methods. */
 #include "node/service/service_inside.h"
-
-#include "proto/crypto/hash.h"
 
 /* ---- Put ----------------------------------------------------------------------------------------------------------- */
 
@@ -169,136 +167,6 @@ static bool retract(struct service_call *call, const ProtobufCMessage *in, Proto
     return ok;
 }
 
-/* ---- Get, List, History ---------------------------------------------------------------------------------------------- */
-
-static bool get(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
-{
-    const Chartmesh__V1__GetRequest *request = (const void *)in;
-    struct subject subject;
-    struct id document;
-    struct hash version;
-    return service_subject(call, request->subject, "subject", &subject, err) &&
-           field_id(request->document, "document", &document, err) &&
-           (!request->version.len || field_hash(request->version, "version", &version, err)) &&
-           gate_get(call->service->gate, &call->caller, request, &subject, call->arena, (void *)reply, err);
-}
-
-static bool list(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
-{
-    const Chartmesh__V1__ListRequest *request = (const void *)in;
-    Chartmesh__V1__ListReply *out = (void *)reply;
-    Chartmesh__V1__ListRequest asked = *request;
-    struct subject subject;
-    struct id after, next;
-    struct bytes key, state, token;
-    size_t max;
-    bool more;
-    asked.page_token = (ProtobufCBinaryData){0};
-    asked.page_size = 0;
-    if (!service_subject(call, request->subject, "subject", &subject, err) ||
-        !field_codings(request->class_, request->n_class_, "class", err) ||
-        !field_codings(request->category, request->n_category, "category", err) ||
-        !field_period(request->clinical, "clinical", err) ||
-        !field_page(request->page_size, SERVICE_PAGE_MAX, 50, &max, err) ||
-        !message_pack(&asked.base, call->arena, &key, err)) {
-        return false;
-    }
-    const struct id *from = NULL;
-    if (request->page_token.len) {
-        if (!service_token_open(call, "Records.List", key, bytes_pb(request->page_token), "page_token", &state,
-                                err)) {
-            return false;
-        }
-        if (!id_from(state, &after)) {
-            return err_raise(err, ERR_INTERNAL, "page token: a state of %zu bytes", state.len);
-        }
-        from = &after;
-    }
-    if (!gate_list(call->service->gate, &call->caller, request, &subject, from, max, call->arena, out, &more,
-                   &next, err)) {
-        return false;
-    }
-    return !more || (service_token(call, "Records.List", key, BYTES_OF(next), &token, err) &&
-                     reply_bytes(call, token, &out->next_page_token, err));
-}
-
-static bool history(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
-                    struct err *err)
-{
-    const Chartmesh__V1__HistoryRequest *request = (const void *)in;
-    Chartmesh__V1__HistoryReply *out = (void *)reply;
-    struct subject subject;
-    struct id document;
-    struct bytes state, token;
-    size_t max, total, from = 0;
-    if (!service_subject(call, request->subject, "subject", &subject, err) ||
-        !field_id(request->document, "document", &document, err) ||
-        !field_page(request->page_size, SERVICE_PAGE_MAX, 50, &max, err)) {
-        return false;
-    }
-    struct hash key = HASH_PARTS(BYTES_OF(subject.p), BYTES_OF(document));
-    if (request->page_token.len) {
-        if (!service_token_open(call, "Records.History", BYTES_OF(key), bytes_pb(request->page_token),
-                                "page_token", &state, err)) {
-            return false;
-        }
-        if (state.len != 8) {
-            return err_raise(err, ERR_INTERNAL, "page token: a state of %zu bytes", state.len);
-        }
-        from = (size_t)get_u64be(state.data);
-    }
-    if (!gate_history(call->service->gate, &call->caller, &subject, &document, from, max, call->arena, out, &total,
-                      err)) {
-        return false;
-    }
-    uint8_t next[8];
-    put_u64be(next, from + out->n_versions);
-    return from + out->n_versions >= total ||
-           (service_token(call, "Records.History", BYTES_OF(key), BYTES(next, sizeof next), &token, err) &&
-            reply_bytes(call, token, &out->next_page_token, err));
-}
-
-/* ---- Download --------------------------------------------------------------------------------------------------------- */
-
-static bool send_rest(struct service_call *call, struct gate_download *download, struct err *err)
-{
-    for (;;) {
-        AUTO_ARENA(arena, 1 << 20);
-        Chartmesh__V1__DownloadReply piece = CHARTMESH__V1__DOWNLOAD_REPLY__INIT;
-        struct bytes data;
-        if (!gate_download_next(download, &arena, &data, &piece.offset, err)) {
-            return false;
-        }
-        if (data.len == 0) {
-            return true;
-        }
-        piece.data = pb_bytes(data);
-        if (!call->stream->send(call->stream->context, &piece.base, err)) {
-            return false;
-        }
-    }
-}
-
-static bool download(struct service_call *call, const ProtobufCMessage *in, struct err *err)
-{
-    const Chartmesh__V1__DownloadRequest *request = (const void *)in;
-    Chartmesh__V1__DownloadReply first = CHARTMESH__V1__DOWNLOAD_REPLY__INIT;
-    struct subject subject;
-    struct id document;
-    struct hash version;
-    struct gate_download *running;
-    if (!service_subject(call, request->subject, "subject", &subject, err) ||
-        !field_id(request->document, "document", &document, err) ||
-        !field_hash(request->version, "version", &version, err) ||
-        !gate_download(call->service->gate, &call->caller, request, &subject, call->arena, &first, &running,
-                       err)) {
-        return false;
-    }
-    bool ok = call->stream->send(call->stream->context, &first.base, err) && send_rest(call, running, err);
-    gate_download_close(running);
-    return ok;
-}
-
 /* ---- The list ---------------------------------------------------------------------------------------------------------- */
 
 #define RECORDS(name_, shape_, in_, out_)                                                                         \
@@ -311,14 +179,16 @@ size_t records_methods(const struct service_method **out)
     static const struct service_method methods[] = {
         {RECORDS("Put", METHOD_UNARY, put_request, put_reply), .writes = true, .max_request = SERVICE_REQUEST_MAX,
          .unary = put},
-        {RECORDS("Get", METHOD_UNARY, get_request, get_reply), .max_request = SERVICE_SMALL_MAX, .unary = get},
-        {RECORDS("List", METHOD_UNARY, list_request, list_reply), .max_request = SERVICE_SMALL_MAX, .unary = list},
+        {RECORDS("Get", METHOD_UNARY, get_request, get_reply), .max_request = SERVICE_SMALL_MAX,
+         .unary = records_get},
+        {RECORDS("List", METHOD_UNARY, list_request, list_reply), .max_request = SERVICE_SMALL_MAX,
+         .unary = records_list},
         {RECORDS("History", METHOD_UNARY, history_request, history_reply), .max_request = SERVICE_SMALL_MAX,
-         .unary = history},
+         .unary = records_history},
         {RECORDS("Upload", METHOD_BIDI, upload_request, upload_reply), .writes = true,
          .max_request = SERVICE_PIECE_MAX + SERVICE_SMALL_MAX, .stream = records_upload},
         {RECORDS("Download", METHOD_SERVER_STREAM, download_request, download_reply),
-         .max_request = SERVICE_SMALL_MAX, .stream = download},
+         .max_request = SERVICE_SMALL_MAX, .stream = records_download},
         {RECORDS("Merge", METHOD_UNARY, merge_request, put_reply), .writes = true,
          .max_request = SERVICE_REQUEST_MAX, .unary = merge},
         {RECORDS("Retract", METHOD_UNARY, retract_request, put_reply), .writes = true,

@@ -10,7 +10,7 @@
 #define REASON(name) CHARTMESH__V1__ERROR_REASON__ERROR_REASON_##name
 #define ENTRY(name) CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_##name
 
-/* Limits (docs/protocol/09-services.md). */
+/* Limits (docs/protocol/11-services.md). */
 enum {
     SERVICE_INLINE_MAX = 1 << 20,        /* content in a request */
     SERVICE_REQUEST_MAX = (1 << 20) + (64 << 10),
@@ -140,7 +140,12 @@ NODISCARD bool write_version(struct write *write, const Chartmesh__V1__Facts *fa
 NODISCARD bool write_done(struct write *write, const struct hash *version, Chartmesh__V1__PutReply *out,
                           struct err *err);
 
-/* -- upload.c, watch.c */
+/* -- records_read.c, upload.c, watch.c */
 
+bool records_get(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err);
+bool records_list(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err);
+bool records_history(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                     struct err *err);
+bool records_download(struct service_call *call, const ProtobufCMessage *in, struct err *err);
 bool records_upload(struct service_call *call, const ProtobufCMessage *in, struct err *err);
 bool records_watch(struct service_call *call, const ProtobufCMessage *in, struct err *err);

@@ -1,0 +1,318 @@
+/* Upload and Download: content of any size. */
+#include "node/service/service.h"
+
+#include "proto/content/content.h"
+#include "tests/lib/service.h"
+
+#define WRITE CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_WRITE
+
+static Chartmesh__V1__Subject *subject;
+
+static int setup(void **state)
+{
+    struct serve *s = serve_new(2, 0);
+    subject = serve_register(s, "4711")->subject;
+    *state = s;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    serve_free(*state);
+    return 0;
+}
+
+static Chartmesh__V1__GetReply *get(struct serve *s, ProtobufCBinaryData document)
+{
+    Chartmesh__V1__GetRequest request = CHARTMESH__V1__GET_REQUEST__INIT;
+    request.subject = subject;
+    request.document = document;
+    return SERVE(s, "Records.Get", &request);
+}
+
+enum { LARGE = 3 * CHUNK_LEN + 100 };
+static uint8_t large[LARGE];
+
+struct upload {
+    Chartmesh__V1__UploadHeader header;
+    Chartmesh__V1__UploadPiece pieces[8];
+    Chartmesh__V1__UploadRequest requests[9];
+    const ProtobufCMessage *messages[9];
+    size_t count;
+};
+
+static struct id upload_id = {{1}};
+
+static void begin_upload(struct serve *s, struct upload *u)
+{
+    for (size_t i = 0; i < LARGE; i++) {
+        large[i] = (uint8_t)(i * 7 + i / 251);
+    }
+    *u = (struct upload){0};
+    chartmesh__v1__upload_header__init(&u->header);
+    u->header.upload = pb_bytes(BYTES_OF(upload_id));
+    u->header.subject = subject;
+    u->header.facts = serve_facts(s);
+    u->header.length = LARGE;
+    chartmesh__v1__upload_request__init(&u->requests[0]);
+    u->requests[0].part_case = CHARTMESH__V1__UPLOAD_REQUEST__PART_HEADER;
+    u->requests[0].header = &u->header;
+    u->messages[u->count++] = &u->requests[0].base;
+}
+
+static void add_piece(struct upload *u, uint64_t offset, size_t len)
+{
+    Chartmesh__V1__UploadPiece *piece = &u->pieces[u->count];
+    Chartmesh__V1__UploadRequest *request = &u->requests[u->count];
+    chartmesh__v1__upload_piece__init(piece);
+    piece->offset = offset;
+    piece->data = pb_bytes(BYTES(large + MIN(offset, (uint64_t)LARGE - 1), len));
+    chartmesh__v1__upload_request__init(request);
+    request->part_case = CHARTMESH__V1__UPLOAD_REQUEST__PART_PIECE;
+    request->piece = piece;
+    u->messages[u->count++] = &request->base;
+}
+
+static bool upload(struct serve *s, const struct upload *u, bool breaks)
+{
+    s->sends = u->messages;
+    s->sends_len = u->count;
+    s->breaks = breaks;
+    return serve_call(s, "Records.Upload", NULL, NULL);
+}
+
+static uint64_t offset_of(struct serve *s, size_t i)
+{
+    return ((Chartmesh__V1__UploadReply *)(void *)s->got[i])->offset;
+}
+
+static Chartmesh__V1__PutReply *done_of(struct serve *s)
+{
+    return ((Chartmesh__V1__UploadReply *)(void *)s->got[s->got_len - 1])->done;
+}
+
+static void check_download(struct serve *s, const Chartmesh__V1__PutReply *put, uint64_t offset, uint64_t length)
+{
+    Chartmesh__V1__DownloadRequest request = CHARTMESH__V1__DOWNLOAD_REQUEST__INIT;
+    size_t len = 0;
+    request.subject = subject;
+    request.document = put->document;
+    request.version = put->version;
+    request.offset = offset;
+    request.length = length;
+    SERVE(s, "Records.Download", &request);
+    for (size_t i = 1; i < s->got_len; i++) {
+        Chartmesh__V1__DownloadReply *piece = (void *)s->got[i];
+        assert_int_equal(piece->offset, offset + len);
+        assert_bytes_equal(bytes_pb(piece->data), BYTES(large + offset + len, piece->data.len));
+        len += piece->data.len;
+    }
+    assert_int_equal(len, length ? length : LARGE - offset);
+}
+
+static void test_transfer__an_upload_comes_back_whole_and_in_ranges(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    begin_upload(s, &u);
+    add_piece(&u, 0, 100000);
+    add_piece(&u, 100000, LARGE - 100000);
+    assert_true(upload(s, &u, false));
+    assert_int_equal(s->got_len, 2);
+    assert_int_equal(offset_of(s, 0), 0);
+    Chartmesh__V1__PutReply *put = done_of(s);
+    check_download(s, put, 0, 0);
+    check_download(s, put, 70000, 5);
+    check_download(s, put, LARGE - 1, 1);
+    Chartmesh__V1__DownloadRequest beyond = CHARTMESH__V1__DOWNLOAD_REQUEST__INIT;
+    beyond.subject = subject;
+    beyond.document = put->document;
+    beyond.version = put->version;
+    beyond.offset = LARGE + 1;
+    SERVE_FAILS(s, "Records.Download", &beyond, ERR_RANGE, RANGE_INVALID, "");
+    assert_true(upload(s, &u, false)); /* again: the same answer, nothing new */
+    assert_bytes_equal(bytes_pb(done_of(s)->version), bytes_pb(put->version));
+}
+
+static void test_transfer__an_upload_goes_on_after_a_break_and_a_restart(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    begin_upload(s, &u);
+    add_piece(&u, 0, 2 * CHUNK_LEN + 10);
+    assert_false(upload(s, &u, true));
+    assert_int_equal(s->err.code, ERR_CANCELLED);
+    serve_restart(s);
+    begin_upload(s, &u);
+    add_piece(&u, 2 * CHUNK_LEN, CHUNK_LEN + 100);
+    assert_true(upload(s, &u, false));
+    assert_int_equal(offset_of(s, 0), 2 * CHUNK_LEN);
+    check_download(s, done_of(s), 0, 0);
+}
+
+/* Runs the same upload once more, whole, while the first one waits for its answer. */
+static struct upload second;
+static struct hash second_version;
+
+static void upload_beside(struct serve *s, size_t nth)
+{
+    const ProtobufCMessage *const *sends = s->sends;
+    size_t len = s->sends_len, at = s->sends_at;
+    if (nth != 1) {
+        return;
+    }
+    s->on_send = NULL;
+    begin_upload(s, &second);
+    second.header.length = 100;
+    add_piece(&second, 0, 100);
+    assert_true(upload(s, &second, false));
+    assert_true(hash_from(bytes_pb(done_of(s)->version), &second_version));
+    s->sends = sends;
+    s->sends_len = len;
+    s->sends_at = at;
+}
+
+static void test_transfer__two_streams_of_one_upload_make_one_version(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    begin_upload(s, &u);
+    u.header.length = 100;
+    add_piece(&u, 0, 100);
+    s->on_send = upload_beside;
+    assert_true(upload(s, &u, false));
+    assert_bytes_equal(bytes_pb(done_of(s)->version), BYTES_OF(second_version));
+    assert_int_equal(serve_entries(s, WRITE), 2); /* the identity, and one */
+}
+
+/* What a purge of the patient does to the keys, between two pieces. */
+static void purge_keys(struct serve *s, size_t nth)
+{
+    struct err err;
+    struct id facility, patient;
+    if (nth != 1) {
+        return;
+    }
+    assert_true(id_from(bytes_pb(subject->facility), &facility) && id_from(bytes_pb(subject->patient), &patient));
+    struct id p = subject_make(&facility, &patient).p;
+    struct log_txn *txn = log_txn_new(s->node->log);
+    assert_ok(keys_purge(s->node->keys, &p, NULL, 0, log_txn_rows(txn), &err));
+    assert_ok(log_commit(txn, NULL, &err));
+}
+
+static void test_transfer__an_upload_that_a_purge_overtakes_is_not_acknowledged(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    begin_upload(s, &u);
+    add_piece(&u, 0, 2 * CHUNK_LEN);
+    assert_false(upload(s, &u, true));
+    begin_upload(s, &u);
+    add_piece(&u, 2 * CHUNK_LEN, CHUNK_LEN + 100);
+    s->on_send = purge_keys;
+    assert_false(upload(s, &u, false));
+    s->on_send = NULL;
+    assert_int_equal(s->err.code, ERR_INVALID);
+    assert_int_equal(s->err.reason, SERVE_REASON(UPLOAD_BROKEN));
+    assert_int_equal(serve_entries(s, WRITE), 1);
+}
+
+static void expect_broken(struct serve *s, const struct upload *u)
+{
+    assert_false(upload(s, u, false));
+    assert_int_equal(s->err.code, ERR_INVALID);
+    assert_int_equal(s->err.reason, SERVE_REASON(UPLOAD_BROKEN));
+}
+
+static void test_transfer__truncated_reordered_and_repeated_pieces_break_an_upload(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    begin_upload(s, &u);
+    expect_broken(s, &u); /* truncated */
+    begin_upload(s, &u);
+    add_piece(&u, CHUNK_LEN, CHUNK_LEN); /* reordered */
+    expect_broken(s, &u);
+    begin_upload(s, &u);
+    add_piece(&u, 0, CHUNK_LEN);
+    add_piece(&u, 0, CHUNK_LEN); /* repeated */
+    expect_broken(s, &u);
+    begin_upload(s, &u);
+    add_piece(&u, CHUNK_LEN, 10);
+    u.messages[u.count++] = u.messages[0]; /* a second header */
+    expect_broken(s, &u);
+    begin_upload(s, &u);
+    u.header.length = CHUNK_LEN + 5; /* another header */
+    expect_broken(s, &u);
+    upload_id.bytes[0]++;
+    begin_upload(s, &u);
+    u.header.length = 10;
+    add_piece(&u, 0, 11); /* beyond */
+    expect_broken(s, &u);
+    begin_upload(s, &u);
+    u.header.length = CONTENT_MAX + 1;
+    assert_false(upload(s, &u, false));
+    assert_int_equal(s->err.reason, SERVE_REASON(TOO_LARGE));
+    assert_int_equal(serve_entries(s, WRITE), 1); /* only the identity */
+}
+
+static void test_transfer__a_copy_whose_chunks_have_not_come_is_incomplete(void **state)
+{
+    struct serve *s = *state;
+    struct id facility, patient, document = node_document(s->node, 1);
+    assert_true(id_from(bytes_pb(subject->facility), &facility) && id_from(bytes_pb(subject->patient), &patient));
+    const struct node_put put = {.subject = subject_make(&facility, &patient),
+                                 .document = document,
+                                 .content = BYTES(large, LARGE),
+                                 .incomplete = true};
+    struct hash version = node_put(s->node, &put);
+    Chartmesh__V1__DownloadRequest request = CHARTMESH__V1__DOWNLOAD_REQUEST__INIT;
+    request.subject = subject;
+    request.document = pb_bytes(BYTES_OF(document));
+    request.version = pb_bytes(BYTES_OF(version));
+    SERVE_FAILS(s, "Records.Download", &request, ERR_STATE, CONTENT_INCOMPLETE, "");
+    assert_false(get(s, request.document)->heads[0]->complete);
+}
+
+static void test_transfer__I8_a_retraction_does_not_wait_for_the_content_it_hides(void **state)
+{
+    struct serve *s = *state;
+    struct err err;
+    const struct id *origin = &s->federation->members[1].id;
+    struct id patient = {{7}}, document = node_document(s->node, 1);
+    const struct node_put put = {.subject = subject_make(origin, &patient),
+                                 .document = document,
+                                 .content = BYTES(large, LARGE),
+                                 .incomplete = true};
+    struct hash version = node_put(s->node, &put);
+    ProtobufCBinaryData head = pb_bytes(BYTES_OF(version));
+    Chartmesh__V1__Subject foreign = CHARTMESH__V1__SUBJECT__INIT;
+    Chartmesh__V1__RetractRequest request = CHARTMESH__V1__RETRACT_REQUEST__INIT;
+    uint64_t before, after;
+    foreign.facility = pb_bytes(BYTES_OF(*origin));
+    foreign.patient = pb_bytes(BYTES_OF(patient));
+    request.subject = &foreign;
+    request.document = pb_bytes(BYTES_OF(document));
+    request.version = head;
+    request.if_heads = &head;
+    request.n_if_heads = 1;
+    assert_ok(chart_outbox_count(s->node->chart, origin, CHARTMESH__V1__LANE__LANE_BULK, &before, &err));
+    SERVE(s, "Records.Retract", &request);
+    assert_ok(chart_outbox_count(s->node->chart, origin, CHARTMESH__V1__LANE__LANE_BULK, &after, &err));
+    assert_int_equal(after, before + 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(test_transfer__##name, setup, teardown)
+        TEST(an_upload_comes_back_whole_and_in_ranges),
+        TEST(an_upload_goes_on_after_a_break_and_a_restart),
+        TEST(two_streams_of_one_upload_make_one_version),
+        TEST(an_upload_that_a_purge_overtakes_is_not_acknowledged),
+        TEST(truncated_reordered_and_repeated_pieces_break_an_upload),
+        TEST(a_copy_whose_chunks_have_not_come_is_incomplete),
+        TEST(I8_a_retraction_does_not_wait_for_the_content_it_hides),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
