@@ -30,6 +30,9 @@ static void close_done(void *arg, bool ok)
     }
     pthread_cond_broadcast(&call->moved);
     pthread_mutex_unlock(&call->lock);
+    if (call->replied) {
+        client_replied(call);
+    }
     call_unref(call);
 }
 

@@ -217,8 +217,8 @@ static bool may_wait(const struct rpc_channel *channel, struct err *err)
 }
 
 /* Everything in one batch: one event for the whole call. */
-static bool call_whole(struct rpc_call *call, grpc_byte_buffer *request, const struct rpc_options *options,
-                       grpc_metadata *headers)
+static bool begin_whole(struct rpc_call *call, grpc_byte_buffer *request, const struct rpc_options *options,
+                        grpc_metadata *headers)
 {
     grpc_op ops[6] = {0};
     size_t count = beginning_ops(call, options, headers, ops);
@@ -231,9 +231,6 @@ static bool call_whole(struct rpc_call *call, grpc_byte_buffer *request, const s
     pthread_mutex_lock(&call->lock);
     call->out = request;
     bool ok = call_batch(call, ops, count, &call->close);
-    while (ok && !call->over) {
-        pthread_cond_wait(&call->moved, &call->lock);
-    }
     pthread_mutex_unlock(&call->lock);
     return ok;
 }
@@ -256,29 +253,66 @@ static bool take_reply(struct rpc_call *call, struct arena *arena, const Protobu
     return true;
 }
 
-bool rpc_unary(struct rpc_channel *channel, const char *path, const ProtobufCMessage *request,
-               const ProtobufCMessageDescriptor *out, const struct rpc_options *options, struct arena *arena,
-               const ProtobufCMessage **reply, struct err *err)
+/* Begins a unary call, which `replied` hears of, or nobody. */
+static bool unary_begin(struct rpc_channel *channel, const char *path, const ProtobufCMessage *request,
+                        const ProtobufCMessageDescriptor *out, const struct rpc_options *options,
+                        rpc_replied_fn *replied, void *arg, struct rpc_call **made, struct err *err)
 {
     grpc_metadata headers[HEADERS_MAX];
     struct rpc_options none = {0};
     grpc_byte_buffer *buffer;
     struct rpc_call *call;
     options = options ? options : &none;
-    if (!may_wait(channel, err) || !new_call(channel, path, out, options, headers, &call, err)) {
+    if (!new_call(channel, path, out, options, headers, &call, err)) {
         return false;
     }
     if (!buffer_pack(request, channel->message_max, &buffer, err)) {
         call_unref(call);
         return false;
     }
+    call->replied = replied;
+    call->replied_arg = arg;
     begin_wire(call, options->timeout_ms ? options->timeout_ms : UNARY_TIMEOUT_MS);
-    if (!call_whole(call, buffer, options, headers)) {
+    if (!begin_whole(call, buffer, options, headers)) {
         return failed_to_start(call, err);
     }
+    *made = call;
+    return true;
+}
+
+bool rpc_unary(struct rpc_channel *channel, const char *path, const ProtobufCMessage *request,
+               const ProtobufCMessageDescriptor *out, const struct rpc_options *options, struct arena *arena,
+               const ProtobufCMessage **reply, struct err *err)
+{
+    struct rpc_call *call;
+    if (!may_wait(channel, err) || !unary_begin(channel, path, request, out, options, NULL, NULL, &call, err)) {
+        return false;
+    }
+    pthread_mutex_lock(&call->lock);
+    while (!call->over) {
+        pthread_cond_wait(&call->moved, &call->lock);
+    }
+    pthread_mutex_unlock(&call->lock);
     bool ok = take_reply(call, arena, reply, err);
     call_unref(call);
     return ok;
+}
+
+bool rpc_unary_begin(struct rpc_channel *channel, const char *path, const ProtobufCMessage *request,
+                     const ProtobufCMessageDescriptor *out, const struct rpc_options *options,
+                     rpc_replied_fn *replied, void *arg, struct err *err)
+{
+    struct rpc_call *call;
+    return unary_begin(channel, path, request, out, options, replied, arg, &call, err);
+}
+
+void client_replied(struct rpc_call *call)
+{
+    struct err err;
+    const ProtobufCMessage *reply;
+    bool ok = take_reply(call, &call->message_arena, &reply, &err);
+    call->replied(call->replied_arg, ok ? reply : NULL, ok ? NULL : &err);
+    call_unref(call);
 }
 
 bool rpc_end_sending(struct rpc_call *call, struct err *err)

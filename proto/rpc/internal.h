@@ -134,7 +134,9 @@ struct rpc_call {
     struct err outcome;          /* server: the status sent or why none could be */
     uint64_t bytes_in, bytes_out;
 
-    grpc_metadata_array head_in, trailers_in;  /* client */
+    rpc_replied_fn *replied;     /* client; NULL: somebody waits */
+    void *replied_arg;
+    grpc_metadata_array head_in, trailers_in;
     grpc_status_code status;
     grpc_slice status_text;
 };
@@ -186,6 +188,9 @@ struct rpc_channel {
 };
 
 void channel_unref(struct rpc_channel *channel);
+
+/* client_replied tells the caller of rpc_unary_begin how the call ended, and gives up its reference. */
+void client_replied(struct rpc_call *call);
 
 /* ---- server.c ---- */
 

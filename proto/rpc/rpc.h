@@ -327,6 +327,15 @@ NODISCARD bool rpc_unary(struct rpc_channel *channel, const char *path, const Pr
                          const ProtobufCMessageDescriptor *out, const struct rpc_options *options,
                          struct arena *arena, const ProtobufCMessage **reply, struct err *err);
 
+/* How a call ended: its reply, which lives until this returns, or NULL and why not. On the polling thread, which
+ * it must not block; it may begin further calls. */
+typedef void rpc_replied_fn(void *arg, const ProtobufCMessage *reply, const struct err *err);
+
+/* rpc_unary_begin calls and does not wait: `replied` comes exactly once. Any thread. On failure nothing comes. */
+NODISCARD bool rpc_unary_begin(struct rpc_channel *channel, const char *path, const ProtobufCMessage *request,
+                               const ProtobufCMessageDescriptor *out, const struct rpc_options *options,
+                               rpc_replied_fn *replied, void *arg, struct err *err);
+
 /* rpc_start begins a call of any kind; then rpc_send, rpc_recv, rpc_end_sending, rpc_finish, and rpc_call_free
  * in every case. */
 NODISCARD bool rpc_start(struct rpc_channel *channel, const char *path, const ProtobufCMessageDescriptor *out,

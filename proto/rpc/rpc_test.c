@@ -220,6 +220,43 @@ static void test_rpc__a_call_is_answered(void **state)
     }
 }
 
+/* ---- calls that nobody waits for ---- */
+
+struct answers {
+    struct fixture *f;
+    atomic_int left, echoed, refused;
+};
+
+static void chain(struct answers *a);
+
+/* On the polling thread: begins the next one. */
+static void answered(void *arg, const ProtobufCMessage *reply, const struct err *err)
+{
+    struct answers *a = arg;
+    a->echoed += reply && ((const chunk_type *)reply)->coded.len == 5;
+    a->refused += err && err->code == ERR_INVALID;
+    if (--a->left > 0) {
+        chain(a);
+    }
+}
+
+static void chain(struct answers *a)
+{
+    struct err err;
+    chunk_type request = chunk_of(a->left % 2 ? REFUSE : ECHO, BYTES_LIT("hello"));
+    assert_ok(rpc_unary_begin(a->f->channel, "/test.T/Work", &request.base, CHUNK,
+                              &(struct rpc_options){.wait_for_ready = true}, answered, a, &err));
+}
+
+static void test_rpc__a_call_that_nobody_waits_for_tells_how_it_ended(void **state)
+{
+    struct answers a = {.f = *state, .left = 10};
+    chain(&a);
+    assert_true(eventually(&a.left, 0));
+    assert_int_equal(a.echoed, 5);
+    assert_int_equal(a.refused, 5);
+}
+
 static void test_rpc__an_error_comes_back_with_code_reason_field_and_text(void **state)
 {
     struct fixture *f = *state;
@@ -837,6 +874,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_call_is_answered),
+        T(a_call_that_nobody_waits_for_tells_how_it_ended),
         T(an_error_comes_back_with_code_reason_field_and_text),
         T(an_internal_error_keeps_its_text_at_home),
         T(an_unknown_method_is_answered_at_once),
