@@ -155,6 +155,9 @@ NODISCARD bool chart_content_chunk(struct chart *chart, struct log_txn *txn, con
                                    uint64_t index, bool last, struct bytes coded, struct err *err);
 NODISCARD bool chart_content_chunk_read(struct chart *chart, const struct id *content, uint64_t index,
                                         struct arena *arena, struct bytes *sealed, struct err *err);
+/* chart_content_whole: is every chunk here? A retraction's flag does not say so: it waits for none. */
+NODISCARD bool chart_content_whole(struct chart *chart, const struct id *content, uint64_t length, bool *out,
+                                   struct err *err);
 NODISCARD bool chart_content_meta(struct chart *chart, struct log_txn *txn, const struct chart_content *content,
                                   const struct id *document, const struct content_meta *meta, struct err *err);
 NODISCARD bool chart_content_meta_read(struct chart *chart, const struct id *p, const struct id *document,

@@ -347,6 +347,19 @@ bool chart_content_chunk_read(struct chart *chart, const struct id *content, uin
     return store_get(chart->store, NULL, FAMILY_CHUNK, chart_row_view(&row), arena, sealed, err);
 }
 
+/* Chunks come in order: with the last one, all are here. */
+bool chart_content_whole(struct chart *chart, const struct id *content, uint64_t length, bool *out,
+                         struct err *err)
+{
+    *out = length == 0;
+    if (*out) {
+        return true;
+    }
+    struct be64 place = be64(content_chunks(length) - 1);
+    struct chart_row row = ROW(BYTES_OF(*content), BYTES_OF(place));
+    return store_has(chart->store, NULL, FAMILY_CHUNK, chart_row_view(&row), out, err);
+}
+
 bool chart_content_meta(struct chart *chart, struct log_txn *txn, const struct chart_content *content,
                         const struct id *document, const struct content_meta *meta, struct err *err)
 {

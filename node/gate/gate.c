@@ -310,7 +310,7 @@ bool log_read(struct gate *gate, const struct read_entry *in, uint64_t *index, s
 }
 
 /* What is not here is logged at a bounded rate: nobody fills the disk by guessing ids. */
-static bool absent_allowed(struct gate *gate)
+bool absent_allowed(struct gate *gate)
 {
     uint64_t second = world_mono_ms(chart_world(gate->chart)) / 1000;
     AUTO_LOCKED(locked, gate->lock);
@@ -365,6 +365,13 @@ bool read_chunk(struct gate *gate, const struct chart_content *content, uint64_t
     }
     return chunk_open(&content->keys, &content->id, index, last, sealed, arena, coded, err) &&
            chunk_decode(*coded, chunk_length(length, index), arena, plain, err);
+}
+
+bool content_is_here(struct gate *gate, const struct chart_version *version, bool *out, struct err *err)
+{
+    *out = version->complete;
+    return !*out || version->message->kind != CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR ||
+           chart_content_whole(gate->chart, &version->content, version->message->length, out, err);
 }
 
 bool read_content(struct gate *gate, const struct subject *subject, const struct chart_version *version,

@@ -74,8 +74,8 @@ NODISCARD bool gate_download_next(struct gate_download *download, struct arena *
 void gate_download_close(struct gate_download *download);
 
 /* gate_event turns a feed row into what this caller may see of it: *visible false: nothing (not logged); else the
- * event is filled after its READ entry is durable (REMOVED carries no header and is shown when the subject was
- * asked for). */
+ * event is filled after its READ entry is durable. REMOVED carries no header: what it was is gone, and with it
+ * what a decision would need. It is shown to whom the table lists for role and purpose: they may have had it. */
 NODISCARD bool gate_event(struct gate *gate, const struct caller *caller, const struct feed_row *row,
                           struct arena *arena, Chartmesh__V1__WatchEvent *out, bool *visible, struct err *err);
 

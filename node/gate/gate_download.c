@@ -87,12 +87,17 @@ bool gate_download(struct gate *gate, const struct caller *caller, const Chartme
         return refuse_document(gate, caller, subject, &read, arena, err);
     }
     const struct chart_version *version = &read.versions[read.places[0]];
-    if (!version->complete) {
-        return err_raise_reason(err, ERR_STATE, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_CONTENT_INCOMPLETE,
-                                "content: not all of it has arrived yet: try again later");
+    bool here;
+    if (!content_is_here(gate, version, &here, err)) {
+        return false;
+    }
+    if (!here) {
+        err_raise_reason(err, ERR_STATE, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_CONTENT_INCOMPLETE,
+                         "content: not all of it has arrived yet: try again later");
+        return refuse_version(gate, caller, subject, &read, arena, err);
     }
     if (!download_open(gate, caller, subject, version, request, &download, err)) {
-        return false;
+        return err->code == ERR_RANGE && refuse_version(gate, caller, subject, &read, arena, err);
     }
     if (!view_fill(gate, subject, version, false, arena, &first->version, &extent, err) ||
         !copy_pb(arena, BYTES_OF(download->meta.salt), &first->version->salt, err) ||

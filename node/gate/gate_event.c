@@ -21,8 +21,10 @@ bool gate_event(struct gate *gate, const struct caller *caller, const struct fee
     struct document_read read;
     uint64_t extent = 0, index;
     Chartmesh__V1__VersionView **views;
-    *visible = row->kind == FEED_REMOVED;
+    *visible = false;
     if (row->kind == FEED_REMOVED) {
+        *visible = caller->role &&
+                   consent_listed(&gate->config, caller->role->system, caller->role->code, caller->purpose);
         out->kind = CHARTMESH__V1__WATCH_KIND__WATCH_KIND_REMOVED;
         return event_places(row, arena, out, err);
     }

@@ -4,6 +4,8 @@
 #include "node/gate/gate.h"
 #include "proto/chartmesh/v1/common.pb-c.h"
 
+struct document_read;
+
 enum {
     GATE_INLINE_MAX = 1 << 20,           /* content in a reply; larger is downloaded */
     GATE_ABSENT_PER_S = 50,              /* entries about what is not here: more are answered, not logged */
@@ -77,7 +79,9 @@ NODISCARD bool disclosure_put(const struct disclosing *d, const struct consent_g
                               const struct consent_decision *decision, const struct hash *versions, size_t count,
                               const char *reason, struct statement *out, struct err *err);
 
-/* read_content opens a complete content, checks its commitment, and gives it whole (<= GATE_INLINE_MAX). */
+/* content_is_here: all of its content can be read; of a retraction only if it came before that.
+ * read_content opens a complete content, checks its commitment, and gives it whole (<= GATE_INLINE_MAX). */
+NODISCARD bool content_is_here(struct gate *gate, const struct chart_version *version, bool *out, struct err *err);
 NODISCARD bool read_content(struct gate *gate, const struct subject *subject, const struct chart_version *version,
                             const struct content_meta *meta, struct arena *arena, struct bytes *out,
                             struct err *err);
@@ -103,6 +107,14 @@ NODISCARD bool log_read(struct gate *gate, const struct read_entry *entry, uint6
 bool refuse(struct gate *gate, const struct caller *caller, const struct subject *subject,
             const struct hash *versions, size_t count, const Chartmesh__V1__Decision *decision, const char *why,
             struct err *err);
+
+/* refuse_version: this caller may read it, and what was asked of it cannot be had. The answer tells of the
+ * version: a READ entry without content stands for it. `err` holds the answer. */
+bool refuse_version(struct gate *gate, const struct caller *caller, const struct subject *subject,
+                    struct document_read *read, struct arena *arena, struct err *err);
+
+/* absent_allowed: may one more entry about what is not here be written this second? */
+bool absent_allowed(struct gate *gate);
 
 NODISCARD bool view_fill(struct gate *gate, const struct subject *subject, const struct chart_version *version,
                          bool with_content, struct arena *arena, Chartmesh__V1__VersionView **out,

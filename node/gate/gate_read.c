@@ -41,7 +41,12 @@ bool view_fill(struct gate *gate, const struct subject *subject, const struct ch
         return false;
     }
     *out = view;
-    if (!with_content || !version->complete) {
+    bool here = false;
+    if (with_content && !content_is_here(gate, version, &here, err)) {
+        return false;
+    }
+    if (!here) {
+        view->complete = version->complete && !with_content;
         return true;
     }
     if (!chart_content_meta_read(gate->chart, &subject->p, &version->document, &version->content, &meta, err) ||
@@ -159,6 +164,16 @@ bool document_log(struct gate *gate, const struct caller *caller, const struct s
         .extent = extent,
     };
     return log_read(gate, &entry, index, err);
+}
+
+bool refuse_version(struct gate *gate, const struct caller *caller, const struct subject *subject,
+                    struct document_read *read, struct arena *arena, struct err *err)
+{
+    struct err failed;
+    if (!document_log(gate, caller, subject, read, 0, arena, NULL, &failed)) {
+        *err = failed;
+    }
+    return false;
 }
 
 bool receipt_into(struct gate *gate, const struct caller *caller, uint64_t index, struct arena *arena,

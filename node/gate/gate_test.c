@@ -394,9 +394,14 @@ static void test_gate__a_download_of_nothing_or_beyond_the_end_is_refused(void *
     assert_err(ERR_RANGE, download(f, &f->alice, &version, sizeof big + 1, 0, &d, &err));
     assert_err(ERR_RANGE, download(f, &f->alice, &version, 1, sizeof big, &d, &err));
     assert_err(ERR_RANGE, download(f, &f->alice, &version, 2, UINT64_MAX, &d, &err));
+    const Chartmesh__V1__Entry *told = node_last_entry(f->a, ENTRY(READ), &f->arena); /* of the length */
+    assert_non_null(told);
+    assert_int_equal(told->extent, 0);
+    assert_null(node_last_entry(f->a, ENTRY(READ_END), &f->arena));
+    uint64_t size = log_size(f->a->log).size;
     assert_err(ERR_NOT_FOUND, download(f, &f->clerk, &version, 0, 0, &d, &err));
     assert_err(ERR_NOT_FOUND, download(f, &f->alice, &nobody, 0, 0, &d, &err));
-    assert_null(node_last_entry(f->a, ENTRY(READ), &f->arena));
+    assert_int_equal(log_size(f->a->log).size, size + 3); /* ENROL, DENIED, ABSENT */
     gate_download_close(NULL);
 }
 

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "proto/consent/tables.h"
+
 bool field_id(ProtobufCBinaryData in, const char *field, struct id *out, struct err *err)
 {
     if (in.len == 0) {
@@ -81,6 +83,15 @@ bool field_labels(const Chartmesh__V1__Labels *labels, const char *field, struct
         labels->confidentiality > CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_V) {
         return err_raise_field(err, REASON(FIELD_INVALID), field, "%s: confidentiality is one of U L M N R V",
                                field);
+    }
+    for (size_t i = 0; i < labels->n_sensitivity; i++) {
+        const Chartmesh__V1__Coding *coding = labels->sensitivity[i];
+        const struct table_code *known = coding ? table_sensitivity_find(coding->system, coding->code) : NULL;
+        if (!known || known->abstract) {
+            return err_raise_field(err, REASON(FIELD_INVALID), field,
+                                   "%s: a sensitivity that the code table does not have, or only as a heading",
+                                   field);
+        }
     }
     return field_codings(labels->sensitivity, labels->n_sensitivity, field, err);
 }

@@ -44,7 +44,7 @@ static bool put(struct service_call *call, const ProtobufCMessage *in, ProtobufC
     struct write w;
     if (!service_subject(call, request->subject, "subject", &subject, err) ||
         (request->document.len && !field_id(request->document, "document", &document, err)) ||
-        !facts_check(request->facts, err) || !field_import_key(request->import_key, err)) {
+        !facts_check(call, request->facts, err) || !field_import_key(request->import_key, err)) {
         return false;
     }
     if (request->content.len > SERVICE_INLINE_MAX) {
@@ -80,7 +80,7 @@ static bool merge(struct service_call *call, const ProtobufCMessage *in, Protobu
     struct id document;
     struct write w;
     if (!service_subject(call, request->subject, "subject", &subject, err) ||
-        !field_id(request->document, "document", &document, err) || !facts_check(request->facts, err)) {
+        !field_id(request->document, "document", &document, err) || !facts_check(call, request->facts, err)) {
         return false;
     }
     if (request->n_parents < 2) {

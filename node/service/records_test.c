@@ -406,6 +406,64 @@ static void test_records__a_retraction_hides_content_and_keeps_history(void **st
     SERVE_FAILS(s, "Records.Retract", &request, ERR_CONFLICT, STALE_HEADS, "");
 }
 
+static void test_records__a_sensitivity_that_no_table_has_is_refused(void **state)
+{
+    struct serve *s = *state;
+    Chartmesh__V1__Coding code = CHARTMESH__V1__CODING__INIT, *codes[] = {&code};
+    Chartmesh__V1__Labels labels = CHARTMESH__V1__LABELS__INIT;
+    Chartmesh__V1__PutRequest request = put_request(s, "x");
+    static const char *const refused[] = {"NOSUCH", "_ActInformationSensitivityPolicy", "hiv"};
+    labels.confidentiality = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_N;
+    labels.sensitivity = codes;
+    labels.n_sensitivity = 1;
+    request.facts->labels = &labels;
+    code.system = (char *)(uintptr_t) "http://terminology.hl7.org/CodeSystem/v3-ActCode";
+    for (size_t i = 0; i < COUNT(refused); i++) {
+        code.code = (char *)(uintptr_t)refused[i];
+        SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_INVALID, "facts.labels");
+    }
+    code.code = (char *)(uintptr_t) "HIV";
+    SERVE(s, "Records.Put", &request);
+    code.system = (char *)(uintptr_t) "urn:another";
+    SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_INVALID, "facts.labels");
+}
+
+static void test_records__a_client_clock_a_year_ahead_is_refused_and_an_old_paper_is_not(void **state)
+{
+    struct serve *s = *state;
+    enum { DAY_MS = 24 * 60 * 60 * 1000 };
+    Chartmesh__V1__Instant authored = CHARTMESH__V1__INSTANT__INIT;
+    Chartmesh__V1__PutRequest request = put_request(s, "x");
+    int64_t now = (int64_t)world_now_ms(s->node->world);
+    request.facts->authored = &authored;
+    authored.ms = now + 365 * (int64_t)DAY_MS;
+    SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_INVALID, "facts.authored");
+    authored.ms = now + DAY_MS + 60 * 1000;
+    SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_INVALID, "facts.authored");
+    authored.ms = now + DAY_MS - 60 * 1000;
+    SERVE(s, "Records.Put", &request);
+    authored.ms = now - 365 * (int64_t)DAY_MS;
+    SERVE(s, "Records.Put", &request);
+    authored.ms = 0;
+    SERVE(s, "Records.Put", &request);
+    authored.ms = -1;
+    SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, FIELD_INVALID, "facts.authored");
+}
+
+static void test_records__lists_that_show_nothing_fill_no_disk(void **state)
+{
+    struct serve *s = *state;
+    Chartmesh__V1__ListRequest list = CHARTMESH__V1__LIST_REQUEST__INIT;
+    list.subject = subject;
+    serve_as(s, "app/emr", "carl", NODE_CLERK, "TREAT");
+    for (int i = 0; i < 60; i++) {
+        Chartmesh__V1__ListReply *page = SERVE(s, "Records.List", &list);
+        assert_int_equal(page->n_documents, 0);
+        assert_int_equal(page->receipt.len, i < 50 ? RECEIPT_LEN : 0);
+    }
+    assert_int_equal(serve_entries(s, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT), 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +486,9 @@ int main(void)
         TEST(a_failed_write_leaves_its_key_free),
         TEST(a_list_comes_in_pages_bound_to_who_asked_what),
         TEST(a_retraction_hides_content_and_keeps_history),
+        TEST(a_sensitivity_that_no_table_has_is_refused),
+        TEST(a_client_clock_a_year_ahead_is_refused_and_an_old_paper_is_not),
+        TEST(lists_that_show_nothing_fill_no_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@
 #include "proto/base/builder.h"
 #include "proto/crypto/seal.h"
 
-enum { PARENTS_MAX = 16 };
+enum { PARENTS_MAX = 16, AUTHORED_AHEAD_MS = 24 * 60 * 60 * 1000 };
 
 /* ---- The document ------------------------------------------------------------------------------------------------- */
 
@@ -225,7 +225,23 @@ bool write_content_of(struct write *w, const struct chart_version *version, stru
 
 /* ---- The version --------------------------------------------------------------------------------------------------- */
 
-bool facts_check(const Chartmesh__V1__Facts *facts, struct err *err)
+/* A clock far behind cannot be told from an old paper that is written up today; one far ahead can. */
+static bool authored_check(const struct service_call *call, const Chartmesh__V1__Instant *authored,
+                           struct err *err)
+{
+    if (!authored) {
+        return true;
+    }
+    if (authored->ms < 0) {
+        return err_raise_field(err, REASON(FIELD_INVALID), "facts.authored", "facts.authored: before 1970");
+    }
+    uint64_t now = world_security_clock(call->service->world).hi_ms;
+    return (uint64_t)authored->ms <= now + AUTHORED_AHEAD_MS ||
+           err_raise_field(err, REASON(FIELD_INVALID), "facts.authored",
+                           "facts.authored: over a day ahead of this node's clock: set the client's clock");
+}
+
+bool facts_check(const struct service_call *call, const Chartmesh__V1__Facts *facts, struct err *err)
 {
     if (!facts) {
         return err_raise_field(err, REASON(FIELD_MISSING), "facts", "facts: are needed");
@@ -234,10 +250,8 @@ bool facts_check(const Chartmesh__V1__Facts *facts, struct err *err)
         return err_raise_field(err, REASON(FIELD_INVALID), "facts.title", "facts.title: at most %d bytes",
                                SERVICE_CODE_MAX);
     }
-    if (facts->authored && facts->authored->ms < 0) {
-        return err_raise_field(err, REASON(FIELD_INVALID), "facts.authored", "facts.authored: before 1970");
-    }
-    return field_text(facts->media_type, SERVICE_CODE_MAX, "facts.media_type", err) &&
+    return authored_check(call, facts->authored, err) &&
+           field_text(facts->media_type, SERVICE_CODE_MAX, "facts.media_type", err) &&
            field_coding(facts->class_, "facts.class", err) &&
            field_codings(facts->category, facts->n_category, "facts.category", err) &&
            field_labels(facts->labels, "facts.labels", err) &&
@@ -369,7 +383,7 @@ bool write_version(struct write *w, const Chartmesh__V1__Facts *facts, struct ha
     struct statement statement;
     bool own = id_equal(&w->subject.facility, chart_facility(call->service->chart));
     uint8_t flags = (w->complete ? VERSION_COMPLETE : 0) | (own ? 0 : VERSION_PENDING);
-    if (!facts_check(facts, err) || !labels_of(w, facts->labels, err) ||
+    if (!facts_check(call, facts, err) || !labels_of(w, facts->labels, err) ||
         !sign_version(w, facts, &statement, err) ||
         !service_entry(call, w->txn, ENTRY(WRITE), &w->subject, &statement.id, 1, NULL, err) ||
         !chart_version_add(call->service->chart, w->txn, &statement, &w->content, flags, err) || !raised(w, err)) {

@@ -128,10 +128,10 @@ struct hash import_hash_content(struct service_call *call, struct bytes content)
 NODISCARD bool write_content(struct write *write, struct bytes content, struct err *err);
 NODISCARD bool write_content_of(struct write *write, const struct chart_version *version, struct err *err);
 
-/* facts_check holds facts against the limits. write_commit signs the version with these facts (checked here,
- * labels against the parents'), adds it, its entry and import key, commits with the reply. ERR_INVALID
- * LABELS_LOWERED. */
-NODISCARD bool facts_check(const Chartmesh__V1__Facts *facts, struct err *err);
+/* facts_check holds facts against the limits; who wrote may not be over a day ahead of this node's clock.
+ * write_commit signs the version with these facts (checked here, labels against the parents'), adds it, its entry
+ * and import key, commits with the reply. ERR_INVALID LABELS_LOWERED. */
+NODISCARD bool facts_check(const struct service_call *call, const Chartmesh__V1__Facts *facts, struct err *err);
 NODISCARD bool write_commit(struct write *write, const Chartmesh__V1__Facts *facts, Chartmesh__V1__PutReply *out,
                             struct err *err);
 /* In two parts, for who adds more to the transaction: write_version adds it all, write_done commits. */

@@ -302,6 +302,77 @@ static void test_transfer__I8_a_retraction_does_not_wait_for_the_content_it_hide
     assert_int_equal(after, before + 1);
 }
 
+static struct subject own_subject(void)
+{
+    struct id facility, patient;
+    assert_true(id_from(bytes_pb(subject->facility), &facility) && id_from(bytes_pb(subject->patient), &patient));
+    return subject_make(&facility, &patient);
+}
+
+/* As a receiver stores it: the retraction waits for no content, and none comes after it. */
+static void test_transfer__a_retraction_whose_content_never_came_is_incomplete_not_corrupt(void **state)
+{
+    struct serve *s = *state;
+    struct id document = node_document(s->node, 1);
+    struct node_put put = {
+        .subject = own_subject(), .document = document, .content = BYTES(large, LARGE), .incomplete = true};
+    struct hash parent = node_put(s->node, &put);
+    put = (struct node_put){.subject = put.subject,
+                            .document = document,
+                            .parents = &parent,
+                            .parents_len = 1,
+                            .kind = CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR};
+    struct hash retraction = node_put(s->node, &put);
+    Chartmesh__V1__GetRequest request = CHARTMESH__V1__GET_REQUEST__INIT;
+    request.subject = subject;
+    request.document = pb_bytes(BYTES_OF(document));
+    request.with_retracted = true;
+    Chartmesh__V1__GetReply *read = SERVE(s, "Records.Get", &request);
+    assert_int_equal(read->n_heads, 1);
+    assert_false(read->heads[0]->complete);
+    assert_int_equal(read->heads[0]->content.len, 0);
+    Chartmesh__V1__DownloadRequest download = CHARTMESH__V1__DOWNLOAD_REQUEST__INIT;
+    download.subject = subject;
+    download.document = request.document;
+    download.version = pb_bytes(BYTES_OF(retraction));
+    SERVE_FAILS(s, "Records.Download", &download, ERR_STATE, CONTENT_INCOMPLETE, "");
+}
+
+/* Every answer that tells of a version has its entry: also one that says no more than how long it is not. */
+static void test_transfer__a_range_beyond_the_content_is_a_read(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    begin_upload(s, &u);
+    add_piece(&u, 0, 100000);
+    add_piece(&u, 100000, LARGE - 100000);
+    assert_true(upload(s, &u, false));
+    Chartmesh__V1__PutReply *put = done_of(s);
+    static const struct {
+        uint64_t offset, length;
+        bool ok;
+    } ranges[] = {{LARGE, 0, true},           {LARGE + 1, 0, false},         {LARGE, 1, false},
+                  {0, LARGE + 1, false},      {1, UINT64_MAX, false},        {UINT64_MAX, UINT64_MAX, false},
+                  {LARGE - 1, 2, false},      {CHUNK_LEN - 1, 2, true},      {CHUNK_LEN, CHUNK_LEN, true},
+                  {2 * CHUNK_LEN, 100, true}, {3 * CHUNK_LEN - 1, 101, true}};
+    for (size_t i = 0; i < COUNT(ranges); i++) {
+        uint64_t reads = serve_entries(s, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ);
+        Chartmesh__V1__DownloadRequest request = CHARTMESH__V1__DOWNLOAD_REQUEST__INIT;
+        request.subject = subject;
+        request.document = put->document;
+        request.version = put->version;
+        request.offset = ranges[i].offset;
+        request.length = ranges[i].length;
+        if (ranges[i].ok) {
+            check_download(s, put, ranges[i].offset, ranges[i].length);
+        } else {
+            SERVE_FAILS(s, "Records.Download", &request, ERR_RANGE, RANGE_INVALID, "");
+            assert_int_equal(s->got_len, 0);
+        }
+        assert_int_equal(serve_entries(s, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ), reads + 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +384,8 @@ int main(void)
         TEST(truncated_reordered_and_repeated_pieces_break_an_upload),
         TEST(a_copy_whose_chunks_have_not_come_is_incomplete),
         TEST(I8_a_retraction_does_not_wait_for_the_content_it_hides),
+        TEST(a_retraction_whose_content_never_came_is_incomplete_not_corrupt),
+        TEST(a_range_beyond_the_content_is_a_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -131,7 +131,7 @@ static bool header_check(struct upload *u, struct err *err)
     if (!field_id(h->upload, "header.upload", &id, err) ||
         !service_subject(u->call, h->subject, "header.subject", &u->subject, err) ||
         (h->document.len && !field_id(h->document, "header.document", &u->document, err)) ||
-        !facts_check(h->facts, err) || !field_import_key(h->import_key, err)) {
+        !facts_check(u->call, h->facts, err) || !field_import_key(h->import_key, err)) {
         return false;
     }
     if (h->length > CONTENT_MAX) {

@@ -75,12 +75,64 @@ static void test_watch__a_watch_shows_nothing_that_may_not_be_read(void **state)
     assert_int_equal(s->got_len, 1); /* STARTED */
 }
 
+/* A copy that goes again, while a watch stands at `from`. */
+static void purge_a_copy(struct serve *s)
+{
+    struct err err;
+    AUTO_ARENA(arena, 1 << 20);
+    const struct id patient = {{7}};
+    struct hash *purged;
+    size_t count;
+    const struct node_put put = {.subject = subject_make(&s->federation->members[1].id, &patient),
+                                 .document = node_document(s->node, 1),
+                                 .content = BYTES_LIT("copy")};
+    node_put(s->node, &put);
+    struct log_txn *txn = log_txn_new(s->node->log);
+    assert_ok(chart_purge(s->node->chart, txn, &put.subject, NULL, 0, (struct generation){9, 9}, &arena, &purged,
+                          &count, &err));
+    assert_int_equal(count, 1);
+    assert_ok(log_commit(txn, NULL, &err));
+}
+
+static size_t removed_seen(struct serve *s, Chartmesh__V1__WatchRequest *request)
+{
+    size_t seen = 0;
+    s->idle = 4;
+    assert_false(serve_call(s, "Records.Watch", &request->base, NULL));
+    assert_int_equal(s->err.code, ERR_CANCELLED);
+    for (size_t i = 0; i < s->got_len; i++) {
+        seen += event(s, i)->kind == CHARTMESH__V1__WATCH_KIND__WATCH_KIND_REMOVED;
+    }
+    return seen;
+}
+
+static ProtobufCBinaryData start_token(struct serve *s, Chartmesh__V1__WatchRequest *request)
+{
+    s->idle = 1;
+    assert_false(serve_call(s, "Records.Watch", &request->base, NULL));
+    return event(s, 0)->resume_token;
+}
+
+static void test_watch__removed_is_for_those_who_may_have_known(void **state)
+{
+    struct serve *s = *state;
+    Chartmesh__V1__WatchRequest request = CHARTMESH__V1__WATCH_REQUEST__INIT;
+    request.resume_token = start_token(s, &request);
+    purge_a_copy(s);
+    assert_int_equal(removed_seen(s, &request), 1);
+    serve_as(s, "app/emr", "alice", NODE_PHYSICIAN, "ETREAT"); /* by the row of TREAT above it */
+    assert_int_equal(removed_seen(s, &request), 1);
+    serve_as(s, "app/emr", "alice", NODE_PHYSICIAN, "HRESCH"); /* no row */
+    assert_int_equal(removed_seen(s, &request), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_watch__##name, setup, teardown)
         TEST(a_watch_starts_shows_what_comes_and_resumes),
         TEST(a_watch_shows_nothing_that_may_not_be_read),
+        TEST(removed_is_for_those_who_may_have_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

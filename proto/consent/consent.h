@@ -229,6 +229,11 @@ NODISCARD bool consent_decide(const struct consent_request *request, const struc
                               const struct consent_context *context, struct arena *arena,
                               struct consent_decision *out, struct err *err);
 
+/* consent_listed: does the table list this role for this purpose (or one above it), with no care relationship?
+ * What tells of a document that is no longer there is for these alone. */
+bool consent_listed(const struct consent_config *config, const char *system, const char *code,
+                    const char *purpose);
+
 /* consent_reason says a decision in words: codes, ids and rule ids only. ERR_TOO_MUCH. */
 NODISCARD bool consent_reason(const struct consent_decision *decision, struct arena *arena, char **out,
                               struct err *err);

@@ -239,6 +239,13 @@ static const struct consent_need *need_of(const struct consent_config *config, c
     return NULL;
 }
 
+bool consent_listed(const struct consent_config *config, const char *system, const char *code, const char *purpose)
+{
+    const struct facts facts = {.role = {system, code}, .purpose = table_find(&table_purpose, purpose)};
+    const struct consent_need *need = need_of(config, &facts);
+    return need && !need->assigned;
+}
+
 /* Step 5 only denies. */
 static void role_decide(const struct asked *a, struct consent_decision *out)
 {
