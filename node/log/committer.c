@@ -317,9 +317,10 @@ static bool map_append(struct group *g, struct map **snapshot, struct err *err)
 
 /* ---- The group ----------------------------------------------------------------------------------------------- */
 
-static bool group_finish(struct group *g, struct log_group *out, struct bytes *note, struct err *err)
+static bool group_finish(struct group *g, struct log_group *out, struct err *err)
 {
     struct log *log = g->log;
+    struct bytes note;
     uint8_t state[32 + 2 * ID_LEN];
     struct hash root = merkle_edge_root(&log->edge);
     put_u64be(state, log->edge.size);
@@ -330,11 +331,12 @@ static bool group_finish(struct group *g, struct log_group *out, struct bytes *n
     memcpy(state + 32 + ID_LEN, log->network.bytes, ID_LEN);
     chains_to_map(g);
     if (!chains_write(g, err) ||
-        !checkpoint_sign(log->origin, log->edge.size, &root, keys_checkpoint(log->keys), g->arena, note, err)) {
+        !checkpoint_sign(log->origin, log->edge.size, &root, keys_checkpoint(log->keys), g->arena, &note, err) ||
+        !log_note_set(&out->note, note, err)) {
         return false;
     }
     store_put(g->rows, FAMILY_META, BYTES_LIT("log"), BYTES(state, sizeof state));
-    store_put(g->rows, FAMILY_META, BYTES_LIT("checkpoint"), *note);
+    store_put(g->rows, FAMILY_META, BYTES_LIT("checkpoint"), note);
     out->bytes = store_batch_bytes(g->rows);
     uint64_t begin = world_mono_us(log->world);
     bool ok = store_commit(log->store, g->rows, err);
@@ -345,7 +347,6 @@ static bool group_finish(struct group *g, struct log_group *out, struct bytes *n
 void log_write_group(struct log *log, struct log_txn *txns, struct log_group *out)
 {
     struct err err;
-    struct bytes note;
     AUTO_STORE_BATCH rows = store_batch_new();
     arena_init(&log->scratch, COMMIT_ARENA);
     struct group g = {.log = log, .rows = rows, .arena = &log->scratch};
@@ -361,7 +362,7 @@ void log_write_group(struct log *log, struct log_txn *txns, struct log_group *ou
         ok = map_append(&g, &out->map, &err);
         out->map_epoch = log->edge.size;
     }
-    ok = ok && group_finish(&g, out, &note, &err);
+    ok = ok && group_finish(&g, out, &err);
     if (!ok) {
         (void)err_wrap(&err, "log commit");
         world_fatal(log->world, &err);

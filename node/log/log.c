@@ -87,7 +87,9 @@ static bool entry_open_sealed(struct log *log, struct bytes sealed, struct arena
         return false;
     }
     /* The row does not say its year: the entry's clock is inside. Try from the newest year back. */
-    unsigned newest = year_of_hlc(log->last_hlc);
+    world_lock_take(log->lock);
+    unsigned newest = year_of_hlc(log->hlc_durable);
+    world_lock_give(log->lock);
     bool found = false;
     for (unsigned year = newest; year + 100 > newest && year >= 1970; year--) {
         if (!keys_audit(log->keys, id_is_zero(&row.key_ref) ? NULL : &row.key_ref, year, NULL, &ak, err)) {

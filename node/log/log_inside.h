@@ -55,6 +55,13 @@ struct feed_listener {
     void *context;
 };
 
+/* A checkpoint as the log itself signed it. */
+struct log_note {
+    uint8_t bytes[1024];         /* an origin of 300 bytes, twice, and 170 of numbers and signature */
+    size_t len;
+};
+NODISCARD bool log_note_set(struct log_note *note, struct bytes view, struct err *err);
+
 struct log {
     struct store *store;
     struct keys *keys;
@@ -78,6 +85,8 @@ struct log {
     unsigned linger_rest;        /* so many groups do not linger: the last one did in vain */
     struct log_counters counters;
     struct log_size durable;
+    struct log_note note;        /* the checkpoint of `durable` */
+    uint64_t hlc_durable;
     uint64_t feed_durable;       /* number of the change feed's next row */
     struct feed_listener listeners[8];
     size_t listeners_len;
@@ -143,6 +152,7 @@ struct log_group {
     bool map_now;                /* in: close a map epoch if anything changed */
     uint64_t map_epoch;          /* in: the newest; out: with this group */
     struct map *map;             /* out: of the epoch that it closed; NULL: none */
+    struct log_note note;        /* out: the checkpoint it signed */
     bool notify;
     uint64_t entries, bytes, sync_us;
 };

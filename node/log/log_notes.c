@@ -5,13 +5,27 @@
 
 enum { NOTE_ARENA = 256 << 10 };
 
+bool log_note_set(struct log_note *note, struct bytes view, struct err *err)
+{
+    if (view.len > sizeof note->bytes) {
+        return err_raise(err, ERR_INTERNAL, "checkpoint: a note of %zu bytes", view.len);
+    }
+    memcpy(note->bytes, view.data, view.len);
+    note->len = view.len;
+    return true;
+}
+
 bool log_checkpoint(struct log *log, struct arena *arena, struct bytes *note, struct err *err)
 {
     AUTO_ARENA(scratch, NOTE_ARENA);
+    struct log_note own;
     struct bytes newest, cosigned;
     struct checkpoint a, b;
-    if (!store_get(log->store, NULL, FAMILY_META, BYTES_LIT("checkpoint"), &scratch, &newest, err) ||
-        !checkpoint_open(newest, NULL, 0, &a, err)) {
+    world_lock_take(log->lock); /* not the stored row: the row is there before the log says that it is durable */
+    own = log->note;
+    world_lock_give(log->lock);
+    newest = BYTES(own.bytes, own.len);
+    if (!checkpoint_open(newest, NULL, 0, &a, err)) {
         return err_wrap(err, "checkpoint");
     }
     if (store_get(log->store, NULL, FAMILY_META, BYTES_LIT("cosigned"), &scratch, &cosigned, err) &&

@@ -84,7 +84,7 @@ static bool check_frontier(struct log *log, uint64_t size, struct err *err)
                          (uintmax_t)size, (uintmax_t)checkpoint.size);
     }
     log->durable = (struct log_size){size, root};
-    return true;
+    return log_note_set(&log->note, note, err);
 }
 
 /* The newest leaves are hashed again from their entry rows: a torn or exchanged row is found before serving. */
@@ -188,7 +188,7 @@ static bool later_start(struct log *log, struct bytes state, struct err *err)
     struct reader r = reader_of(state);
     uint64_t size = read_u64be(&r);
     log->incarnation = read_u64be(&r);
-    log->last_hlc = read_u64be(&r);
+    log->last_hlc = log->hlc_durable = read_u64be(&r);
     log->map_epoch = read_u64be(&r);
     struct id facility = read_id(&r), network = read_id(&r);
     if (!reader_end(&r)) {

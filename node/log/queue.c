@@ -143,6 +143,8 @@ static void publish(struct log *log, const struct log_group *group)
         log_anchor_later(log);
     }
     log->durable = (struct log_size){log->edge.size, merkle_edge_root(&log->edge)};
+    log->note = group->note;
+    log->hlc_durable = log->last_hlc;
     log->feed_durable = log->feed_next;
     if (group->map) {
         map_free(log->epoch_map);
