@@ -171,7 +171,8 @@ static bool run(const struct config *config, const struct arguments *arguments, 
 {
     struct server *server;
     sigset_t signals = take_signals();
-    const struct server_options server_options = {.config = config, .version = VERSION};
+    const struct server_options server_options = {
+        .config = config, .config_file = arguments->config, .version = VERSION};
     if (!server_open(&server_options, &server, err)) {
         return false;
     }

@@ -77,9 +77,23 @@ bool cmd_node_trust(struct cli *cli, int argc, char **argv, struct err *err)
     return true;
 }
 
+static bool life_of(struct cli *cli, const char *days, const char *hours, uint32_t *out, struct err *err)
+{
+    uint64_t value = 0;
+    if (days && hours) {
+        return cli_usage_error(cli, err, "--days or --hours, not both");
+    }
+    if ((days && !cli_number(cli, "--days", days, 1, ISSUE_HOURS_MAX / 24, &value, err)) ||
+        (hours && !cli_number(cli, "--hours", hours, 1, ISSUE_HOURS_MAX, &value, err))) {
+        return false;
+    }
+    *out = (uint32_t)(days ? value * 24 : value);
+    return true;
+}
+
 bool cmd_node_issue(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    const char *node = NULL, *profile;
+    const char *node = NULL, *profile, *days = NULL, *hours = NULL;
     struct client_options client = {0};
     const struct cli_option options[] = {
         {"node", "DIR", "the facility's folder", .text = &node, .needed = true},
@@ -88,6 +102,8 @@ bool cmd_node_issue(struct cli *cli, int argc, char **argv, struct err *err)
         {"user", "NAME", "the profile's user (the name)", .text = &client.user},
         {"role", "SYSTEM|CODE", "the profile's role (what suits the kind)", .text = &client.role},
         {"purpose", "CODE", "the profile's purpose (what suits the kind)", .text = &client.purpose},
+        {"days", "N", "how long the certificate holds (90)", .text = &days},
+        {"hours", "N", "the same in hours", .text = &hours},
     };
     const struct cli_usage usage = {
         .name = "node issue",
@@ -97,6 +113,7 @@ bool cmd_node_issue(struct cli *cli, int argc, char **argv, struct err *err)
         .about = "Makes a client certificate of this facility, its key, and a profile to use them with; for an\n"
                  "auditor also the key that signs audit queries.",
         .examples = "  chartmesh node issue --node st-anna app emr\n"
+                    "  chartmesh node issue --node st-anna --hours 12 app night-shift\n"
                     "  chartmesh node issue --node st-anna auditor miller\n"
                     "  CHARTMESH_PROFILE=st-anna/clients/app-emr/profile chartmesh status\n",
         .options = options,
@@ -110,6 +127,9 @@ bool cmd_node_issue(struct cli *cli, int argc, char **argv, struct err *err)
         return cli_usage_error(cli, err, "%s: the kind is app, auditor, admin or patient", args.items[0]);
     }
     client.name = args.items[1];
+    if (!life_of(cli, days, hours, &client.hours, err)) {
+        return false;
+    }
     if (!facility_issue(node, &client, cli_now_ms(), &cli->arena, &profile, err)) {
         return false;
     }

@@ -1,4 +1,4 @@
-/* chartmesh status, chartmesh peer list: for facility IT. */
+/* chartmesh status, reload, peer list: for facility IT. */
 #include <stdio.h>
 
 #include "client/cli/commands.h"
@@ -44,6 +44,38 @@ bool cmd_status(struct cli *cli, int argc, char **argv, struct err *err)
     }
     cli_print(cli, status_json(reply), NULL);
     return true;
+}
+
+bool cmd_reload(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    const struct cli_usage usage = {
+        .name = "reload",
+        .about = "Has the node read its configuration, certificates and deny list again, as SIGHUP does, and "
+                 "shows what\n"
+                 "it took, what needs a restart, and what is wrong: there the old stays in force (exit 1).",
+        .examples = "  chartmesh reload --profile st-anna/clients/admin-it/profile\n",
+        .connects = true,
+    };
+    Chartmesh__V1__ReloadRequest request = CHARTMESH__V1__RELOAD_REQUEST__INIT;
+    const Chartmesh__V1__ReloadReply *reply;
+    if (!cli_parse(cli, &usage, argc, argv, NULL, err) || !cli_connect(cli, err) ||
+        !chartmesh_admin_reload(cli->client, &request, NULL, &cli->arena, &reply, err)) {
+        return false;
+    }
+    json_t *result = json_object(), *items = json_array();
+    const char *refused = NULL;
+    for (size_t i = 0; i < reply->n_items; i++) {
+        const Chartmesh__V1__ReloadItem *item = reply->items[i];
+        json_t *one = json_object();
+        json_set(one, "key", json_text(item->key));
+        json_set(one, "outcome", json_enum(&chartmesh__v1__reload_outcome__descriptor, (int)item->outcome));
+        json_set(one, "text", json_text(item->text));
+        json_array_append_new(items, one);
+        refused = item->outcome == CHARTMESH__V1__RELOAD_OUTCOME__RELOAD_OUTCOME_REFUSED ? item->key : refused;
+    }
+    json_set(result, "items", items);
+    cli_print(cli, result, NULL);
+    return !refused || err_raise(err, ERR_STATE, "%s was refused: what was in force before still is", refused);
 }
 
 static json_t *lane_json(const Chartmesh__V1__PeerLane *lane)

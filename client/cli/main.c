@@ -17,6 +17,7 @@ static const struct command {
     {"node trust", cmd_node_trust, "take a newer trust file"},
     {"node issue", cmd_node_issue, "client certificates and profiles"},
     {"status", cmd_status, "the node's state"},
+    {"reload", cmd_reload, "have the node read configuration and certificates again"},
     {"peer list", cmd_peer_list, "the other facilities, and how far their lanes are"},
     {"patient register", cmd_patient_register, "a new patient, from a FHIR Patient resource"},
     {"patient update", cmd_patient_update, "a patient's identity, anew"},

@@ -106,7 +106,10 @@ bool cli_subject(struct cli *cli, const char *text, Chartmesh__V1__Subject **out
         subject->facility = (ProtobufCBinaryData){.len = ID_LEN, .data = room};
     }
     *out = subject;
-    return cli_hex(cli, "patient", patient, ID_LEN, &subject->patient, err);
+    return cli_hex(cli, "patient", patient, ID_LEN, &subject->patient, err) ||
+           cli_usage_error(
+               cli, err, "patient: 32 hex digits; DOMAIN/ID or FACILITYHEX/ID for another facility's, not '%.80s'",
+               text);
 }
 
 bool cli_whole_subject(struct cli *cli, const char *text, Chartmesh__V1__Subject **out, struct err *err)

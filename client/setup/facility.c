@@ -371,9 +371,6 @@ static bool read_network(struct making *making, struct bytes *file, struct err *
 static bool make_folders(const char *folder, struct err *err)
 {
     static const char *const below[] = {"keys", "ca", "clients", "data"};
-    if (!folder_create(folder, err)) {
-        return false;
-    }
     for (size_t i = 0; i < COUNT(below); i++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/%s", folder, below[i]);
@@ -395,9 +392,16 @@ static bool make_facility(struct making *making, struct bytes trust, struct err 
         return false;
     }
     making->spiffe = spiffe;
-    return make_folders(making->folder, err) && draw_secrets(making, err) && make_certificates(making, err) &&
-           write_membership(making, err) && write_config(making, err) && write_node_profile(making, err) &&
-           put(making->folder, "trust", trust, 0644, err);
+    if (!folder_create(making->folder, err)) {
+        return false;
+    }
+    bool ok = make_folders(making->folder, err) && draw_secrets(making, err) && make_certificates(making, err) &&
+              write_membership(making, err) && write_config(making, err) && write_node_profile(making, err) &&
+              put(making->folder, "trust", trust, 0644, err);
+    if (!ok) {
+        folder_undo(making->folder);
+    }
+    return ok;
 }
 
 bool facility_init(const char *folder, const struct facility_options *options, int64_t now_ms, struct id *id,

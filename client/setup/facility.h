@@ -19,7 +19,7 @@
 /* The DNS name in every node's certificates: who dials expects it, whatever the address. */
 #define NODE_DNS_NAME "node.chartmesh.internal"
 
-enum { CERTIFICATE_DAYS = 825, CA_DAYS = 3650 };
+enum { CERTIFICATE_DAYS = 825, CA_DAYS = 3650, ISSUE_HOURS = 90 * 24, ISSUE_HOURS_MAX = 87600 };
 
 struct facility_options {
     const char *trust;                   /* the network's trust file */
@@ -29,8 +29,8 @@ struct facility_options {
     size_t endpoint_count;
 };
 
-/* facility_init makes the folder, whole; *id is the facility's. ERR_EXISTS: it has something in it; ERR_INVALID: a
- * domain, address or trust file that cannot be, or a domain that is a member already. */
+/* facility_init makes the folder, whole or not at all; *id is the facility's. ERR_EXISTS: it has something in it;
+ * ERR_INVALID: a domain, address or trust file that cannot be, or a domain that is a member already. */
 NODISCARD bool facility_init(const char *folder, const struct facility_options *options, int64_t now_ms,
                              struct id *id, struct err *err);
 
@@ -50,6 +50,7 @@ struct client_options {
     const char *out; /* NULL: DIR/clients/KIND-NAME */
     const char *target; /* NULL: the node's own address */
     const char *user, *role, *purpose; /* what the profile says; NULL: what suits the kind */
+    uint32_t hours; /* how long the certificate holds; 0: ISSUE_HOURS. The node's configuration bounds it */
 };
 
 /* facility_issue makes a client certificate, its key and a profile, and for an auditor the Ed25519 key that signs

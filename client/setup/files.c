@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,6 +188,19 @@ bool folder_create(const char *path, struct err *err)
                          path);
     }
     return chmod(path, 0700) == 0 || raise_system("make", path, err);
+}
+
+static int remove_one(const char *path, const struct stat *what, int type, struct FTW *walk)
+{
+    (void)what;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+void folder_undo(const char *path)
+{
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* -- secrets */

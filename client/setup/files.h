@@ -28,6 +28,10 @@ NODISCARD bool file_replace(const char *path, struct bytes view, unsigned mode, 
 NODISCARD bool folder_create(const char *path, struct err *err);
 NODISCARD bool folder_need(const char *path, struct err *err);
 
+/* folder_undo takes away what was made in a folder that folder_create made or found empty, because the making
+ * failed; the folder goes too. What cannot be removed stays. */
+void folder_undo(const char *path);
+
 /* secret_file_create writes a 32-byte secret as 64 hex digits and a LF, mode 600; secret_file_read reads one and
  * refuses (ERR_STATE) a file that others may open. */
 NODISCARD bool secret_file_create(const char *path, const struct hash *secret, struct err *err);

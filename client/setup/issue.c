@@ -9,7 +9,7 @@
 #include "proto/crypto/x509.h"
 
 enum { PEM_MAX = 64 << 10, NAME_LEN_MAX = 64 };
-static const int64_t DAY_MS = INT64_C(86400000);
+static const int64_t HOUR_MS = INT64_C(3600000);
 
 static const struct {
     const char *name, *role, *purpose;
@@ -109,12 +109,13 @@ static bool load_ca(const struct issuing *issuing, struct cert_pair *out, struct
 static bool make_certificate(const struct issuing *issuing, struct err *err)
 {
     struct cert_pair ca, leaf;
+    const struct client_options *options = issuing->options;
     const struct cert_request request = {
-        .common_name = issuing->options->name,
+        .common_name = options->name,
         .spiffe_id = issuing->spiffe,
         .client = true,
-        .not_before_ms = issuing->now_ms - DAY_MS,
-        .not_after_ms = issuing->now_ms + CERTIFICATE_DAYS * DAY_MS,
+        .not_before_ms = issuing->now_ms - HOUR_MS,      /* clocks differ */
+        .not_after_ms = issuing->now_ms + (options->hours ? options->hours : ISSUE_HOURS) * HOUR_MS,
     };
     return load_ca(issuing, &ca, err) && cert_make(&request, &ca, issuing->arena, &leaf, err) &&
            put(issuing, "client.crt", bytes_str(leaf.certificate), 0644, err) &&
@@ -168,9 +169,14 @@ bool facility_issue(const char *folder, const struct client_options *options, in
                     const char **profile, struct err *err)
 {
     struct issuing issuing = {.folder = folder, .options = options, .arena = arena, .now_ms = now_ms};
-    return (check_name(options->name, err) && load_node(&issuing, err) && name_out(&issuing, err) &&
-            make_certificate(&issuing, err) &&
-            (options->kind != CLIENT_AUDITOR || make_audit_key(&issuing, err)) &&
-            write_profile(&issuing, profile, err)) ||
-           err_wrap(err, "node issue");
+    if (!check_name(options->name, err) || !load_node(&issuing, err) || !name_out(&issuing, err)) {
+        return err_wrap(err, "node issue");
+    }
+    bool ok = make_certificate(&issuing, err) &&
+              (options->kind != CLIENT_AUDITOR || make_audit_key(&issuing, err)) &&
+              write_profile(&issuing, profile, err);
+    if (!ok) {
+        folder_undo(issuing.out);
+    }
+    return ok || err_wrap(err, "node issue");
 }

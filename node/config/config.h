@@ -41,6 +41,13 @@ struct config_principal {
     struct config_strings purposes;  /* ActReason codes; "*" alone: any purpose of the table */
 };
 
+/* What one application (auditor, administrator, patient) may take of the node; 0: no bound of this kind. Each
+ * SPIFFE id that fits the pattern has its own; the first entry that fits decides, none: no quota. */
+struct config_quota {
+    const char *pattern;         /* as config_principal's */
+    uint32_t calls_per_s, calls_at_once, kib_per_s, documents_per_day;
+};
+
 struct config_peer_address {
     const char *domain;          /* the peer facility's */
     const char *address;         /* "host:port" to dial instead of its membership's endpoints */
@@ -62,6 +69,8 @@ struct config {
     /* The client port. */
     const char *client_listen;   /* "host:port"; port 0: the system picks */
     const char *client_certificate, *client_key, *client_ca;
+    const char *deny_file;       /* node/config/deny.h; NULL: nobody is denied */
+    uint32_t certificate_hours;  /* a caller's certificate lives no longer than this */
 
     /* The peer port. */
     const char *peer_listen;
@@ -78,6 +87,8 @@ struct config {
     const struct config_rule *rules;
     size_t principal_count;
     const struct config_principal *principals;
+    size_t quota_count;
+    const struct config_quota *quotas;
 
     /* Disclosure: how old an origin's lease may be at a holder, by label; how long a disclosure lasts. */
     uint32_t max_age_normal_s, max_age_restricted_s, max_age_sensitive_s;
@@ -95,6 +106,10 @@ struct config {
     uint32_t clock_error_ms;
     bool cosign;                             /* cosign peers' checkpoints and ask them for theirs */
     uint32_t drain_s;                        /* SIGTERM: how long requests may go on */
+
+    /* Metrics over HTTP. */
+    const char *metrics_listen;              /* NULL: none */
+    bool metrics_beyond_loopback;
 };
 
 /* config_load reads the file into *out. ERR_NOT_FOUND: no such file. ERR_INVALID: "FILE:LINE: what is wrong", and
@@ -117,6 +132,8 @@ const struct config_rule *config_rule_find(const struct config *config, const ch
 /* config_principal_find returns what a caller may claim; `path` is the SPIFFE id's path after the domain,
  * "app/emr". NULL: nothing. */
 const struct config_principal *config_principal_find(const struct config *config, const char *path);
+
+const struct config_quota *config_quota_find(const struct config *config, const char *path);
 
 /* config_lists tells whether `item` is in the list; a list of "*" alone has everything. */
 bool config_lists(const struct config_strings *list, const char *item);

@@ -1,4 +1,4 @@
-#include "node/config/config.h"
+#include "node/config/compare.h"
 
 #include <ftw.h>
 #include <stdio.h>
@@ -112,6 +112,83 @@ static void test_config__the_first_principal_that_fits_decides(void **state)
     assert_false(config_lists(&other->purposes, "HRESCH"));
     assert_null(config_principal_find(c, "admin/root"));
     assert_null(config_principal_find(c, "app"));
+}
+
+static void test_config__quotas_are_read_and_the_first_that_fits_decides(void **state)
+{
+    struct config *c = parse(*state, LEAST "quota app/bulk { calls_per_s = 5 kib_per_s = 100 }\n"
+                                           "quota 'app/*' { calls_at_once = 7 documents_per_day = 9 }\n");
+    const struct config_quota *bulk = config_quota_find(c, "app/bulk");
+    assert_non_null(bulk);
+    assert_int_equal(bulk->calls_per_s, 5);
+    assert_int_equal(bulk->kib_per_s, 100);
+    assert_int_equal(bulk->calls_at_once, 0);
+    const struct config_quota *other = config_quota_find(c, "app/emr");
+    assert_non_null(other);
+    assert_int_equal(other->calls_at_once, 7);
+    assert_int_equal(other->documents_per_day, 9);
+    assert_null(config_quota_find(c, "admin/it"));
+    refuse(*state, LEAST "quota 'app/*' { calls_per_s = 1000001 }\n", "calls_per_s must be 0 to 1000000");
+    refuse(*state, LEAST "quota emr { }\n", "quota must be app/");
+    refuse(*state, LEAST "quota 'app/*' { writes = 1 }\n", "writes");
+}
+
+static void test_config__metrics_stay_on_the_loopback_unless_told(void **state)
+{
+    assert_null(parse(*state, LEAST)->metrics_listen);
+    assert_string_equal(parse(*state, LEAST "metrics { listen = 127.0.0.1:9464 }\n")->metrics_listen,
+                        "127.0.0.1:9464");
+    assert_non_null(parse(*state, LEAST "metrics { listen = '[::1]:9464' }\n")->metrics_listen);
+    refuse(*state, LEAST "metrics { listen = 0.0.0.0:9464 }\n", "beyond_loopback = on");
+    refuse(*state, LEAST "metrics { listen = 127x:9464 }\n", "beyond_loopback = on");
+    assert_true(
+        parse(*state, LEAST "metrics { listen = 0.0.0.0:9464 beyond_loopback = on }\n")->metrics_beyond_loopback);
+}
+
+static void test_config__callers_certificates_have_a_bound_and_may_be_denied(void **state)
+{
+    struct config *c = parse(*state, LEAST);
+    assert_int_equal(c->certificate_hours, 2400);
+    assert_null(c->deny_file);
+    c = parse(*state, HEAD PEER "client { listen = 127.0.0.1:7443 certificate = c.crt key = c.key ca = ca.crt\n"
+                                "  deny = denied certificate_hours = 24 }\n");
+    assert_int_equal(c->certificate_hours, 24);
+    assert_string_equal(c->deny_file, "/etc/chartmesh/denied");
+}
+
+/* Whether exactly these keys changed, "key" or "key!" for one that needs a restart. */
+static void assert_changes(struct arena *arena, const char *before, const char *after, const char *expected)
+{
+    struct config_change changes[CONFIG_CHANGES_MAX];
+    struct config *a = parse(arena, before), *b = parse(arena, after);
+    char text[400] = "";
+    size_t count = config_compare(a, b, changes);
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(text);
+        snprintf(text + len, sizeof text - len, "%s%s ", changes[i].key, changes[i].restart ? "!" : "");
+    }
+    assert_string_equal(text, expected);
+    config_keep(b, a);
+    count = config_compare(a, b, changes);
+    for (size_t i = 0; i < count; i++) {
+        assert_false(changes[i].restart);
+    }
+}
+
+static void test_config__what_changed_is_named_and_what_needs_a_restart_stays(void **state)
+{
+    assert_changes(*state, LEAST DOCTOR, LEAST DOCTOR, "");
+    assert_changes(*state, LEAST, LEAST "log { level = debug file = x.log }\n", "log.file! log.level ");
+    assert_changes(*state, LEAST "limits { workers = 3 drain_s = 1 }\n",
+                   LEAST "limits { workers = 4 drain_s = 2 store_memory_mib = 64 }\n",
+                   "limits.workers! limits.store_memory_mib! limits.drain_s ");
+    assert_changes(*state, LEAST, LEAST DOCTOR "roles { clinical = {'sys|doctor'} }\n", "role roles ");
+    assert_changes(*state, LEAST DOCTOR "principal 'app/*' { roles = {'*'} }\n",
+                   LEAST DOCTOR "principal 'app/*' { roles = {'sys|doctor'} }\n", "principal ");
+    assert_changes(*state, LEAST "quota 'app/*' { calls_per_s = 1 }\n",
+                   LEAST "quota 'app/*' { calls_per_s = 2 }\n", "quota ");
+    assert_changes(*state, LEAST, LEAST "dial lab.example { address = '127.0.0.1:1' }\n", "dial! ");
+    assert_changes(*state, LEAST, LEAST "metrics { listen = 127.0.0.1:1 }\n", "metrics.listen! ");
 }
 
 static void test_config__dials_and_numbers_are_read(void **state)
@@ -331,6 +408,10 @@ int main(void)
         RULE(test_config__the_least_gives_the_defaults),
         RULE(test_config__the_example_is_right),
         RULE(test_config__the_first_principal_that_fits_decides),
+        RULE(test_config__quotas_are_read_and_the_first_that_fits_decides),
+        RULE(test_config__metrics_stay_on_the_loopback_unless_told),
+        RULE(test_config__callers_certificates_have_a_bound_and_may_be_denied),
+        RULE(test_config__what_changed_is_named_and_what_needs_a_restart_stays),
         RULE(test_config__dials_and_numbers_are_read),
         RULE(test_config__unknown_keys_are_refused_with_their_line),
         RULE(test_config__a_key_given_twice_is_refused),

@@ -27,21 +27,44 @@ static struct hash tables_of(const struct consent_config *config)
     return hash_of(builder_view(&b));
 }
 
+static struct matrix *matrix_new(const struct consent_config *consent)
+{
+    struct matrix *matrix = calloc(1, sizeof *matrix);
+    if (matrix) {
+        matrix->config = *consent;
+        /* No leases are exchanged yet: terms ask for none (docs/decisions). */
+        matrix->config.max_age_s = matrix->config.max_age_restricted_s = matrix->config.max_age_sensitive_s = 0;
+        matrix->tables = tables_of(&matrix->config);
+    }
+    return matrix;
+}
+
 bool gate_open(const struct gate_options *options, struct gate **out, struct err *err)
 {
     struct gate *gate = calloc(1, sizeof *gate);
-    if (!gate) {
+    struct matrix *matrix = matrix_new(options->consent);
+    if (!gate || !matrix) {
+        free(gate);
+        free(matrix);
         return err_raise(err, ERR_TOO_MUCH, "gate: no memory");
     }
     gate->chart = options->chart;
-    gate->config = *options->consent;
-    /* No leases are exchanged yet: terms ask for none (docs/decisions). */
-    gate->config.max_age_s = gate->config.max_age_restricted_s = gate->config.max_age_sensitive_s = 0;
+    gate->matrix = matrix;
     gate->may = options->may;
     gate->context = options->context;
-    gate->tables = tables_of(&gate->config);
     gate->lock = world_lock_new(chart_world(gate->chart));
     *out = gate;
+    return true;
+}
+
+bool gate_rules(struct gate *gate, const struct consent_config *consent, struct err *err)
+{
+    struct matrix *matrix = matrix_new(consent);
+    if (!matrix) {
+        return err_raise(err, ERR_TOO_MUCH, "gate: no memory");
+    }
+    matrix->before = gate->matrix;
+    gate->matrix = matrix;
     return true;
 }
 
@@ -49,6 +72,10 @@ void gate_close(struct gate *gate)
 {
     if (!gate) {
         return;
+    }
+    for (struct matrix *matrix = gate->matrix, *before; matrix; matrix = before) {
+        before = matrix->before;
+        free(matrix);
     }
     world_lock_free(gate->lock);
     free(gate->leaves.leaves);
@@ -84,7 +111,7 @@ bool consent_state_of(struct gate *gate, const struct subject *subject, struct c
                       size_t count, struct arena *arena, struct consent_state *out, struct err *err)
 {
     struct world_interval now = world_security_clock(chart_world(gate->chart));
-    *out = (struct consent_state){.policies = policies, .policies_len = count};
+    *out = (struct consent_state){.matrix = gate->matrix, .policies = policies, .policies_len = count};
     out->lo_ms = (int64_t)now.lo_ms;
     out->hi_ms = (int64_t)now.hi_ms;
     if (!chart_subject(gate->chart, subject, &out->subject, err) ||
@@ -108,9 +135,9 @@ bool consent_state_load(struct gate *gate, const struct subject *subject, struct
            consent_state_of(gate, subject, policies, count, arena, out, err);
 }
 
-void consent_state_context(const struct gate *gate, const struct consent_state *state, struct consent_context *out)
+void consent_state_context(const struct consent_state *state, struct consent_context *out)
 {
-    *out = (struct consent_context){.config = &gate->config,
+    *out = (struct consent_context){.config = &state->matrix->config,
                                     .origin = state->subject.subject.facility,
                                     .integrity = state->integrity,
                                     .heads = &state->heads};
@@ -186,7 +213,7 @@ bool decide_version(struct gate *gate, const struct consent_state *state, const 
     struct consent_context context;
     struct consent_copy *copies = NULL;
     struct consent_version facts = version_facts(versions, count, i, effective);
-    consent_state_context(gate, state, &context);
+    consent_state_context(state, &context);
     if (!state->subject.own) {
         context.heads = NULL;
         if (!copies_of(gate, versions, count, i, arena, &copies, &context.copies_len, err)) {
@@ -228,9 +255,9 @@ static int compare_basis(const void *a, const void *b)
     return bytes_compare(BYTES(x, n), BYTES(y, m));
 }
 
-bool decision_message(struct gate *gate, const struct consent_state *state,
-                      const struct consent_decision *decisions, size_t count, const struct hash *disclosure,
-                      struct arena *arena, Chartmesh__V1__Decision **out, struct err *err)
+bool decision_message(const struct consent_state *state, const struct consent_decision *decisions, size_t count,
+                      const struct hash *disclosure, struct arena *arena, Chartmesh__V1__Decision **out,
+                      struct err *err)
 {
     void *memory;
     if (!arena_alloc(arena, sizeof(Chartmesh__V1__Decision), &memory, err)) {
@@ -240,7 +267,7 @@ bool decision_message(struct gate *gate, const struct consent_state *state,
     chartmesh__v1__decision__init(message);
     message->effect = (Chartmesh__V1__Effect)decisions[0].effect;
     message->step = decisions[0].step;
-    message->tables = pb_of(BYTES_OF(gate->tables));
+    message->tables = pb_of(BYTES_OF(state->matrix->tables));
     Chartmesh__V1__Basis **all = NULL;
     size_t n = 0, capacity = 0;
     for (size_t i = 0; i < count; i++) {

@@ -33,6 +33,10 @@ struct gate_options {
 NODISCARD bool gate_open(const struct gate_options *options, struct gate **out, struct err *err);
 void gate_close(struct gate *gate);
 
+/* gate_rules puts another table in force for what is decided from now on; a request goes on by what it began with.
+ * As for gate_open, what `consent` points to outlives the gate. One at a time. */
+NODISCARD bool gate_rules(struct gate *gate, const struct consent_config *consent, struct err *err);
+
 /* ---- Reading for applications --------------------------------------------------------------------------------- */
 
 /* gate_get reads the heads of a document, or one version: fills *out in `arena` (content up to 1 MiB inline),

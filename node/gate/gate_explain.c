@@ -11,7 +11,7 @@ static bool explain_fill(struct gate *gate, const struct caller *caller, const s
     Chartmesh__V1__Decision *message;
     if (!consent_basis_message(decision, arena, &out->basis, &out->n_basis, err) ||
         !consent_reason(decision, arena, &reason, err) || !arena_alloc(arena, sizeof(char *), &memory, err) ||
-        !decision_message(gate, state, decision, 1, NULL, arena, &message, err)) {
+        !decision_message(state, decision, 1, NULL, arena, &message, err)) {
         return false;
     }
     out->effect = (Chartmesh__V1__Effect)decision->effect;
@@ -60,7 +60,7 @@ bool gate_explain(struct gate *gate, const struct caller *caller, const Chartmes
     size_t i = first_head(&read);
     struct consent_version facts = version_facts(read.versions, read.count, i, read.labels);
     struct consent_context context;
-    consent_state_context(gate, &read.state, &context);
+    consent_state_context(&read.state, &context);
     if (request->action == CHARTMESH__V1__ACTION__ACTION_DISCLOSE) {
         struct consent_disclosure disclosure;
         const struct consent_push push = {facility, read.state.lo_ms, read.state.hi_ms};

@@ -20,12 +20,18 @@ struct leaf_cache {
     uint64_t count;
 };
 
+/* What decisions are made by, and what a log entry says of it (Decision.tables: code tables and matrix). */
+struct matrix {
+    struct matrix *before;               /* replaced by this one; kept, somebody may still decide by it */
+    struct consent_config config;
+    struct hash tables;
+};
+
 struct gate {
     struct chart *chart;
-    struct consent_config config;
+    struct matrix *_Atomic matrix;       /* one load for each request: consent_state has it */
     bool (*may)(void *context, const char *role, const char *purpose, const char *rpc);
     void *context;
-    struct hash tables;                  /* Decision.tables: code tables and matrix */
     struct world_lock *lock;
     struct leaf_cache leaves;
     uint64_t absent_second;
@@ -34,6 +40,7 @@ struct gate {
 
 /* A subject's consent, compiled for one request. */
 struct consent_state {
+    const struct matrix *matrix;
     struct chart_subject subject;
     struct consent_heads heads;
     struct chart_policy *policies;
@@ -45,8 +52,7 @@ NODISCARD bool consent_state_load(struct gate *gate, const struct subject *subje
                                   struct consent_state *out, struct err *err);
 NODISCARD bool consent_state_of(struct gate *gate, const struct subject *subject, struct chart_policy *policies,
                                 size_t count, struct arena *arena, struct consent_state *out, struct err *err);
-void consent_state_context(const struct gate *gate, const struct consent_state *state,
-                           struct consent_context *out);
+void consent_state_context(const struct consent_state *state, struct consent_context *out);
 
 /* The facts of one version of a loaded document. */
 struct consent_version version_facts(const struct chart_version *versions, size_t count, size_t i,
@@ -59,10 +65,9 @@ NODISCARD bool decide_version(struct gate *gate, const struct consent_state *sta
                               struct consent_decision *out, struct err *err);
 
 /* A log entry's Decision out of one or several. `disclosure` NULL: none. */
-NODISCARD bool decision_message(struct gate *gate, const struct consent_state *state,
-                                const struct consent_decision *decisions, size_t count,
-                                const struct hash *disclosure, struct arena *arena, Chartmesh__V1__Decision **out,
-                                struct err *err);
+NODISCARD bool decision_message(const struct consent_state *state, const struct consent_decision *decisions,
+                                size_t count, const struct hash *disclosure, struct arena *arena,
+                                Chartmesh__V1__Decision **out, struct err *err);
 
 /* disclosure_put signs one disclosure of at most DISCLOSURE_VERSIONS_MAX versions of a group, and puts its row and
  * its DISCLOSE entry into the transaction. Ledger and outbox are the caller's. `reason` may be NULL. */

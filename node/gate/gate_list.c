@@ -141,8 +141,7 @@ static bool list_log(struct gate *gate, const struct caller *caller, const struc
     if (page->ids_len == 0 && !absent_allowed(gate)) {
         return true;
     }
-    if (page->ids_len &&
-        !decision_message(gate, state, page->decisions, page->ids_len, NULL, arena, &message, err)) {
+    if (page->ids_len && !decision_message(state, page->decisions, page->ids_len, NULL, arena, &message, err)) {
         return false;
     }
     const struct read_entry entry = {

@@ -122,7 +122,7 @@ static bool push_decide(struct push *push, struct consent_disclosure *out, struc
 {
     struct consent_context context;
     const struct consent_push asked = {*push->recipient, push->state.lo_ms, push->state.hi_ms};
-    consent_state_context(push->gate, &push->state, &context);
+    consent_state_context(&push->state, &context);
     *out = (struct consent_disclosure){0};
     return push->facts_len == 0 ||
            consent_disclose(&asked, push->facts, push->facts_len, &context, push->arena, out, err);
@@ -162,7 +162,7 @@ bool disclosure_put(const struct disclosing *d, const struct consent_group *grou
 {
     Chartmesh__V1__Decision *message;
     if (!disclosure_sign(d, group, versions, count, out, err) ||
-        !decision_message(d->gate, d->state, decision, 1, NULL, d->arena, &message, err)) {
+        !decision_message(d->state, decision, 1, NULL, d->arena, &message, err)) {
         return err_wrap(err, "disclosure");
     }
     const struct log_entry entry = {

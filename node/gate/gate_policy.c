@@ -172,7 +172,7 @@ static bool decide_stakes(struct effect *e, const struct id *peer, struct stakes
     const struct member *member = trust_member(trust, peer);
     state.integrity |= member && member->active ? 0 : CONSENT_NOT_MEMBER;
     chart_trust_give(e->gate->chart);
-    consent_state_context(e->gate, &state, &context);
+    consent_state_context(&state, &context);
     const struct consent_push push = {*peer, state.lo_ms, state.hi_ms};
     if (!consent_disclose(&push, facts, count, &context, e->arena, &decided, err)) {
         return false;

@@ -138,7 +138,7 @@ bool refuse_document(struct gate *gate, const struct caller *caller, const struc
     if (read->denied_len == 0) {
         return refuse(gate, caller, known ? subject : NULL, NULL, 0, NULL, "absent", err);
     }
-    return decision_message(gate, &read->state, &read->denied, 1, under, arena, &message, err) &&
+    return decision_message(&read->state, &read->denied, 1, under, arena, &message, err) &&
            refuse(gate, caller, subject, read->denied_ids, read->denied_len, message,
                   consent_why_code(read->denied.why), err);
 }
@@ -150,8 +150,7 @@ bool document_log(struct gate *gate, const struct caller *caller, const struct s
 {
     Chartmesh__V1__Decision *message;
     const struct hash *disclosure = one_disclosure(read);
-    if (!decision_message(gate, &read->state, read->decisions, read->permitted, disclosure, arena, &message,
-                          err)) {
+    if (!decision_message(&read->state, read->decisions, read->permitted, disclosure, arena, &message, err)) {
         return false;
     }
     const struct read_entry entry = {

@@ -29,16 +29,44 @@ static bool read_pair(const char *certificate, const char *key, uint64_t now_ms,
            (cert_pair_check(&pair, err) || err_wrap(err, "certificate %s and key %s", certificate, key));
 }
 
-bool certificates_read(const struct config *config, uint64_t now_ms, struct certificates *out, struct err *err)
+static void begin(struct certificates *out)
 {
     *out = (struct certificates){0};
     arena_init(&out->arena, 8 * PEM_MAX);
+}
+
+static bool read_client(const struct config *config, uint64_t now_ms, struct certificates *out, struct err *err)
+{
     return folder_text(config->client_ca, PEM_MAX, &out->arena, &out->client.roots_pem, err) &&
            check_times(config->client_ca, out->client.roots_pem, now_ms, &out->ca_until_ms, err) &&
            read_pair(config->client_certificate, config->client_key, now_ms, &out->arena, &out->client,
-                     &out->client_until_ms, err) &&
-           read_pair(config->peer_certificate, config->peer_key, now_ms, &out->arena, &out->peer,
+                     &out->client_until_ms, err);
+}
+
+static bool read_peer(const struct config *config, uint64_t now_ms, struct certificates *out, struct err *err)
+{
+    return read_pair(config->peer_certificate, config->peer_key, now_ms, &out->arena, &out->peer,
                      &out->peer_until_ms, err);
+}
+
+bool certificates_read(const struct config *config, uint64_t now_ms, struct certificates *out, struct err *err)
+{
+    begin(out);
+    return read_client(config, now_ms, out, err) && read_peer(config, now_ms, out, err);
+}
+
+bool certificates_read_client(const struct config *config, uint64_t now_ms, struct certificates *out,
+                              struct err *err)
+{
+    begin(out);
+    return read_client(config, now_ms, out, err);
+}
+
+bool certificates_read_peer(const struct config *config, uint64_t now_ms, struct certificates *out,
+                            struct err *err)
+{
+    begin(out);
+    return read_peer(config, now_ms, out, err);
 }
 
 static void wipe(const char *key)

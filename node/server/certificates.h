@@ -18,6 +18,12 @@ struct certificates {
 NODISCARD bool certificates_read(const struct config *config, uint64_t now_ms, struct certificates *out,
                                  struct err *err);
 
+/* The same for one of the ports; what belongs to the other stays empty. */
+NODISCARD bool certificates_read_client(const struct config *config, uint64_t now_ms, struct certificates *out,
+                                        struct err *err);
+NODISCARD bool certificates_read_peer(const struct config *config, uint64_t now_ms, struct certificates *out,
+                                      struct err *err);
+
 /* certificates_done wipes the keys. */
 void certificates_done(struct certificates *certificates);
 

@@ -1,6 +1,7 @@
 #include "node/server/client_port.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "node/server/outcome.h"
@@ -9,6 +10,9 @@
 struct client_port {
     struct service *service;
     struct journal *journal;
+    struct callers *callers;
+    struct quotas *quotas;
+    char own[512];               /* what this facility's SPIFFE ids begin with */
     struct rpc_method *methods;
     struct rpc_service table;
     struct rpc_server *server;
@@ -50,9 +54,32 @@ static bool read_metadata(struct rpc_call *call, struct service_metadata *out, s
            metadata_text(call, "x-chartmesh-idempotency-key", &out->idempotency_key, err);
 }
 
+static bool leaf_of(void *ctx, struct bytes pem, struct hash *out)
+{
+    struct client_port *port = ctx;
+    return callers_leaf(port->callers, pem, out);
+}
+
+static bool welcome(void *ctx, const struct rpc_identity *peer, struct err *err)
+{
+    struct client_port *port = ctx;
+    return callers_welcome(port->callers, peer->spiffe, &peer->pin, err);
+}
+
+static const struct config_quota *quota_of(const struct client_port *port, const char *spiffe)
+{
+    size_t len = strlen(port->own);
+    return strncmp(spiffe, port->own, len) == 0 ? config_quota_find(port->service->config, spiffe + len) : NULL;
+}
+
 static bool admit(void *ctx, struct rpc_call *call, struct err *err)
 {
     struct client_port *port = ctx;
+    const char *spiffe = rpc_call_peer(call)->spiffe;
+    if (!welcome(port, rpc_call_peer(call), err) ||
+        !quotas_call(port->quotas, quota_of(port, spiffe), spiffe, err)) {
+        return false;
+    }
     struct arena *arena = rpc_call_arena(call);
     struct service_metadata metadata;
     struct admitted *admitted;
@@ -75,10 +102,27 @@ static bool admit(void *ctx, struct rpc_call *call, struct err *err)
 
 /* -- Handlers: on a lane */
 
-static bool run_unary(struct rpc_call *call, void *ctx, const ProtobufCMessage *request, ProtobufCMessage *reply,
-                      struct err *err)
+typedef bool handler_fn(struct rpc_call *call, struct client_port *port, const ProtobufCMessage *request,
+                        ProtobufCMessage *reply, struct err *err);
+
+/* The quota is the one the call began with: what is entered is left. */
+static bool within_quota(handler_fn *handler, struct rpc_call *call, struct client_port *port,
+                         const ProtobufCMessage *request, ProtobufCMessage *reply, struct err *err)
 {
-    (void)ctx;
+    const char *spiffe = rpc_call_peer(call)->spiffe;
+    const struct config_quota *quota = quota_of(port, spiffe);
+    if (!quotas_enter(port->quotas, quota, spiffe, err)) {
+        return false;
+    }
+    bool ok = handler(call, port, request, reply, err);
+    quotas_leave(port->quotas, quota, spiffe);
+    return ok;
+}
+
+static bool answer(struct rpc_call *call, struct client_port *port, const ProtobufCMessage *request,
+                   ProtobufCMessage *reply, struct err *err)
+{
+    (void)port;
     const struct admitted *admitted = rpc_call_kept(call);
     struct service_call service_call = admitted->call;
     ProtobufCMessage *made;
@@ -88,6 +132,12 @@ static bool run_unary(struct rpc_call *call, void *ctx, const ProtobufCMessage *
     }
     memcpy(reply, made, admitted->method->out->sizeof_message); /* what it points to lives in the call's arena */
     return true;
+}
+
+static bool run_unary(struct rpc_call *call, void *ctx, const ProtobufCMessage *request, ProtobufCMessage *reply,
+                      struct err *err)
+{
+    return within_quota(answer, call, ctx, request, reply, err);
 }
 
 struct streaming {
@@ -114,13 +164,13 @@ static bool stream_cancelled(void *context)
     return rpc_cancelled(streaming->call) || (streaming->stays_open && streaming->port->winding_up);
 }
 
-static bool run_stream(struct rpc_call *call, void *ctx, const ProtobufCMessage *request, ProtobufCMessage *reply,
-                       struct err *err)
+static bool stream(struct rpc_call *call, struct client_port *port, const ProtobufCMessage *request,
+                   ProtobufCMessage *reply, struct err *err)
 {
     (void)reply;
     const struct admitted *admitted = rpc_call_kept(call);
     struct service_call service_call = admitted->call;
-    struct streaming streaming = {.port = ctx, .call = call, .stays_open = stays_open(admitted->method)};
+    struct streaming streaming = {.port = port, .call = call, .stays_open = stays_open(admitted->method)};
     const struct service_stream stream = {stream_recv, stream_send, stream_cancelled, &streaming};
     service_call.arena = rpc_call_arena(call);
     service_call.stream = &stream;
@@ -132,9 +182,17 @@ static bool run_stream(struct rpc_call *call, void *ctx, const ProtobufCMessage 
     return ok;
 }
 
+static bool run_stream(struct rpc_call *call, void *ctx, const ProtobufCMessage *request, ProtobufCMessage *reply,
+                       struct err *err)
+{
+    return within_quota(stream, call, ctx, request, reply, err);
+}
+
 static void finished(void *ctx, const struct rpc_outcome *outcome)
 {
     struct client_port *port = ctx;
+    const char *spiffe = outcome->peer->spiffe;
+    quotas_bytes(port->quotas, quota_of(port, spiffe), spiffe, outcome->bytes_in + outcome->bytes_out);
     outcome_write(port->journal, outcome);
 }
 
@@ -178,6 +236,13 @@ static bool bind_methods(struct client_port *port, struct err *err)
     return true;
 }
 
+static void name_own(struct client_port *port, const struct config *config)
+{
+    char network[2 * ID_LEN + 1];
+    bytes_hex(BYTES_OF(config->network), network);
+    snprintf(port->own, sizeof port->own, "spiffe://%s/%s/", network, config->domain);
+}
+
 bool client_port_open(const struct client_port_options *options, struct client_port **out, struct err *err)
 {
     const struct config *config = options->service->config;
@@ -187,6 +252,9 @@ bool client_port_open(const struct client_port_options *options, struct client_p
     }
     port->service = options->service;
     port->journal = options->journal;
+    port->callers = options->callers;
+    port->quotas = options->quotas;
+    name_own(port, config);
     bool ok = bind_methods(port, err) && rpc_server_open(options->rpc,
                                                          &(struct rpc_server_config){
                                                              .address = config->client_listen,
@@ -194,6 +262,7 @@ bool client_port_open(const struct client_port_options *options, struct client_p
                                                              .services = &port->table,
                                                              .count = 1,
                                                              .descriptors = rpc_descriptors(),
+                                                             .spki_pin = leaf_of,
                                                              .authorize = admit,
                                                              .finished = finished,
                                                              .ctx = port,
@@ -211,6 +280,16 @@ bool client_port_open(const struct client_port_options *options, struct client_p
 struct rpc_server *client_port_server(struct client_port *port)
 {
     return port->server;
+}
+
+bool client_port_write(struct client_port *port, const char *principal, struct err *err)
+{
+    return quotas_write(port->quotas, quota_of(port, principal), principal, err);
+}
+
+void client_port_recheck(struct client_port *port)
+{
+    (void)port;                      /* every call is judged as it comes */
 }
 
 void client_port_wind_up(struct client_port *port)

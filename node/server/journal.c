@@ -15,7 +15,7 @@ struct journal {
     struct world *world;
     struct world_lane *lane;         /* one worker: the only one that writes, but for journal_last */
     const char *file;
-    enum config_level level;
+    _Atomic enum config_level level;
     atomic_int fd;
     atomic_uint dropped;
 };
@@ -132,6 +132,11 @@ static void post(struct journal *journal, enum config_level level, const struct 
     }
     *letter = (struct letter){.journal = journal, .text = text, .len = strlen(text)};
     world_submit(journal->lane, deliver, letter);
+}
+
+void journal_level(struct journal *journal, enum config_level level)
+{
+    journal->level = level;
 }
 
 bool journal_takes(const struct journal *journal, enum config_level level)

@@ -26,6 +26,9 @@ void journal_close(struct journal *journal);
 /* journal_reopen opens the file again under its name (it was rotated); on an error the old one stays. */
 NODISCARD bool journal_reopen(struct journal *journal, struct err *err);
 
+/* journal_level: from now on, what is of `level` or above. */
+void journal_level(struct journal *journal, enum config_level level);
+
 /* What is known; NULL and 0 are left out. */
 struct journal_line {
     const char *event;               /* needed: "call", "start", "peer" */

@@ -441,6 +441,34 @@ void links_check(struct links *links)
     chart_trust_give(links->options.chart);
 }
 
+static void free_secret(char *text)
+{
+    if (text) {
+        explicit_bzero(text, strlen(text));
+        free(text);
+    }
+}
+
+bool links_reload(struct links *links, const struct rpc_tls *tls, struct err *err)
+{
+    char *chain = strdup(tls->chain_pem), *key = strdup(tls->key_pem);
+    if (!chain || !key) {
+        free(chain);
+        free_secret(key);
+        return err_raise(err, ERR_TOO_MUCH, "peer links: no memory");
+    }
+    AUTO_LOCKED(held, links->lock);
+    free(links->chain);
+    free_secret(links->key);
+    links->chain = chain;
+    links->key = key;
+    for (struct route *route = links->routes; route; route = route->next) {
+        rpc_channel_close(route->channel);
+        route->channel = NULL;
+    }
+    return true;
+}
+
 /* -- Opening */
 
 bool links_open(const struct links_options *options, struct links **out, struct err *err)
@@ -502,11 +530,8 @@ void links_close(struct links *links)
         rpc_channel_close(route->channel);
         free(route);
     }
-    if (links->key) {
-        explicit_bzero(links->key, strlen(links->key));
-    }
     free(links->chain);
-    free(links->key);
+    free_secret(links->key);
     world_event_free(links->change);
     world_lock_free(links->lock);
     free(links);

@@ -33,6 +33,9 @@ void links_begin(struct links *links, struct peers *peers);
 NODISCARD bool links_accept(struct links *links, const struct id *facility, Chartmesh__V1__Lane lane,
                             struct rpc_call *stream, struct err *err);
 
+/* links_reload takes a new certificate and key: for what is dialed from now on. */
+NODISCARD bool links_reload(struct links *links, const struct rpc_tls *tls, struct err *err);
+
 /* links_check ends the links to facilities that are members no longer. */
 void links_check(struct links *links);
 

@@ -122,11 +122,18 @@ bool peer_port_reload(struct peer_port *port, const struct rpc_tls *tls, struct 
 
 /* -- The gate: on the polling thread */
 
+static bool welcome(void *ctx, const struct rpc_identity *peer, struct err *err)
+{
+    struct peer_port *port = ctx;
+    return callers_peer_welcome(port->options.callers, &peer->pin, err);
+}
+
 static bool admit(void *ctx, struct rpc_call *call, struct err *err)
 {
     struct peer_port *port = ctx;
     struct id *facility;
-    if (!arena_alloc(rpc_call_arena(call), sizeof *facility, (void **)&facility, err)) {
+    if (!welcome(port, rpc_call_peer(call), err) ||
+        !arena_alloc(rpc_call_arena(call), sizeof *facility, (void **)&facility, err)) {
         return false;
     }
     const struct trust *trust = chart_trust_take(port->options.chart);
@@ -243,6 +250,11 @@ bool peer_port_open(const struct peer_port_options *options, struct peer_port **
 struct rpc_server *peer_port_server(struct peer_port *port)
 {
     return port->server;
+}
+
+void peer_port_recheck(struct peer_port *port)
+{
+    (void)port;                          /* every call is judged as it comes */
 }
 
 void peer_port_close(struct peer_port *port)

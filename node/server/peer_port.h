@@ -5,6 +5,7 @@
  * accordingly. */
 #pragma once
 
+#include "node/server/callers.h"
 #include "node/server/links.h"
 
 struct peer_port;
@@ -16,6 +17,7 @@ struct peer_port_options {
     struct links *links;
     const struct config *config;
     struct journal *journal;
+    struct callers *callers;
     const struct rpc_tls *tls;           /* chain and key; copied. The roots come from the memberships */
 };
 
@@ -25,6 +27,9 @@ struct rpc_server *peer_port_server(struct peer_port *port);
 
 /* peer_port_reload takes a new certificate and key for the handshakes to come. */
 NODISCARD bool peer_port_reload(struct peer_port *port, const struct rpc_tls *tls, struct err *err);
+
+/* peer_port_recheck judges again who is connected: the deny list has changed. */
+void peer_port_recheck(struct peer_port *port);
 
 /* peer_port_close: NULL is fine. */
 void peer_port_close(struct peer_port *port);

@@ -1,43 +1,20 @@
 #include "node/server/server.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "node/server/certificates.h"
-#include "node/server/client_port.h"
-#include "node/server/folder.h"
+#include "node/server/inside.h"
 #include "node/server/matrix.h"
-#include "node/server/peer_port.h"
 #include "node/server/peers_reply.h"
 #include "proto/crypto/random.h"
 #include "proto/crypto/seal.h"
 
 enum {
     TRUST_FILE_MAX = 256 << 20,
+    RELOAD_ARENA = 1 << 20,
     FDS_FOR_FILES = 1256,            /* the store keeps 1,000 files open */
     HARD_STOP_MS = 10000,            /* after the grace, for handlers that were cancelled */
-};
-
-struct server {
-    const struct config *config;
-    struct arena arena;              /* what lives as long as the server */
-    struct folder folder;
-    struct world *world;
-    struct journal *journal;
-    struct store *store;
-    struct keys *keys;
-    struct log *log;
-    struct chart *chart;
-    struct gate *gate;
-    struct service service;
-    struct rpc *rpc;
-    struct client_port *client_port;
-    struct links *links;
-    struct peers *peers;
-    struct peer_port *peer_port;
-    char client_address[300], peer_address[300];
-    atomic_int state;                /* a Chartmesh__V1__NodeState */
 };
 
 /* -- What the parts ask of the node */
@@ -97,6 +74,17 @@ static bool admin_peers(void *context, struct arena *arena, Chartmesh__V1__Peers
 {
     struct server *server = context;
     return peers_reply(server->peers, server->chart, arena, out, err);
+}
+
+static bool admin_reload(void *context, struct arena *arena, Chartmesh__V1__ReloadReply *out, struct err *err)
+{
+    return reload_all(context, arena, out, err);
+}
+
+static bool may_write(void *context, const char *principal, struct err *err)
+{
+    struct server *server = context;
+    return client_port_write(server->client_port, principal, err);
 }
 
 static void admin_state(void *context, Chartmesh__V1__NodeState *state, const char **why, const char **advice)
@@ -213,6 +201,8 @@ static void fill_service(struct server *server, const char *version)
         .version = version,
         .peers = admin_peers,
         .state = admin_state,
+        .reload = admin_reload,
+        .may_write = may_write,
         .context = server,
     };
 }
@@ -245,6 +235,7 @@ static bool open_peers(struct server *server, const struct rpc_tls *tls, struct 
                                            .links = server->links,
                                            .config = config,
                                            .journal = server->journal,
+                                           .callers = server->callers,
                                            .tls = tls};
     return peer_port_open(&port, &server->peer_port, err);
 }
@@ -252,8 +243,12 @@ static bool open_peers(struct server *server, const struct rpc_tls *tls, struct 
 /* The client port is last: who gets in finds a whole node. */
 static bool open_ports(struct server *server, const struct certificates *own, struct err *err)
 {
-    const struct client_port_options client = {
-        .rpc = server->rpc, .service = &server->service, .journal = server->journal, .tls = &own->client};
+    const struct client_port_options client = {.rpc = server->rpc,
+                                               .service = &server->service,
+                                               .journal = server->journal,
+                                               .callers = server->callers,
+                                               .quotas = server->quotas,
+                                               .tls = &own->client};
     return open_peers(server, &own->peer, err) && client_port_open(&client, &server->client_port, err);
 }
 
@@ -263,6 +258,14 @@ static void name_address(const char *listen, int port, char out[300])
     const char *colon = strrchr(listen, ':');
     int host = colon ? (int)(colon - listen) : (int)strlen(listen);
     snprintf(out, 300, "%.*s:%d", host, listen, port);
+}
+
+static bool open_callers(struct server *server, struct err *err)
+{
+    server->callers = callers_new(server->world);
+    server->quotas = quotas_new(server->world);
+    server->reload_lock = world_lock_new(server->world);
+    return reload_deny(server, server->config, err);
 }
 
 /* -- Open and close */
@@ -275,8 +278,8 @@ static bool open_all(struct server *server, const char *version, struct err *err
     struct certificates own = {0};
     bool ok = folder_open(config->data_folder, &server->folder, err) && world_open(&world, &server->world, err) &&
               journal_open(server->world, config->log_file, config->log_level, &server->journal, err) &&
-              certificates_read(config, world_now_ms(server->world), &own, err) && open_data(server, err) &&
-              certificates_check_member(&own, config, server->chart, err);
+              open_callers(server, err) && certificates_read(config, world_now_ms(server->world), &own, err) &&
+              open_data(server, err) && certificates_check_member(&own, config, server->chart, err);
     if (ok) {
         fill_service(server, version);
         ok = open_rpc(server, err) && open_ports(server, &own, err);
@@ -301,6 +304,7 @@ bool server_open(const struct server_options *options, struct server **out, stru
         return err_raise(err, ERR_TOO_MUCH, "node: no memory");
     }
     server->config = options->config;
+    server->config_file = options->config_file;
     server->state = CHARTMESH__V1__NODE_STATE__NODE_STATE_STARTING;
     arena_init(&server->arena, 4 << 20);
     if (!open_all(server, options->version, err)) {
@@ -327,23 +331,28 @@ void server_addresses(const struct server *server, const char **client, const ch
     *peer = server->peer_address;
 }
 
+static void tell_reloaded(struct server *server, const Chartmesh__V1__ReloadItem *item)
+{
+    static const char *const words[] = {"", "taken", "needs a restart", "refused, the old stays in force"};
+    char text[700];
+    bool refused = item->outcome == CHARTMESH__V1__RELOAD_OUTCOME__RELOAD_OUTCOME_REFUSED;
+    snprintf(text, sizeof text, "%s: %s%s%s", item->key, words[item->outcome], *item->text ? ": " : "",
+             item->text);
+    journal_write(server->journal, refused ? CONFIG_LOG_ERROR : CONFIG_LOG_INFO,
+                  &(struct journal_line){.event = "reload", .text = text});
+}
+
 void server_reload(struct server *server)
 {
-    struct certificates own = {0};
+    AUTO_ARENA(arena, RELOAD_ARENA);
     struct err err;
-    bool ok = journal_reopen(server->journal, &err) &&
-              certificates_read(server->config, world_now_ms(server->world), &own, &err) &&
-              certificates_check_member(&own, server->config, server->chart, &err) &&
-              rpc_server_reload(client_port_server(server->client_port), &own.client, &err) &&
-              peer_port_reload(server->peer_port, &own.peer, &err);
-    certificates_done(&own);
-    journal_write(
-        server->journal, ok ? CONFIG_LOG_INFO : CONFIG_LOG_ERROR,
-        &(struct journal_line){
-            .event = "reload",
-            .err = ok ? NULL : &err,
-            .text = "certificates and the log file; every other change of the configuration needs a restart",
-        });
+    Chartmesh__V1__ReloadReply reply = CHARTMESH__V1__RELOAD_REPLY__INIT;
+    if (!reload_all(server, &arena, &reply, &err)) {
+        journal_write(server->journal, CONFIG_LOG_ERROR, &(struct journal_line){.event = "reload", .err = &err});
+    }
+    for (size_t i = 0; i < reply.n_items; i++) {
+        tell_reloaded(server, reply.items[i]);
+    }
 }
 
 static const char *const drained_text[] = {
@@ -406,6 +415,12 @@ void server_close(struct server *server)
     chart_close(server->chart);
     keys_close(server->keys);
     store_close(server->store);
+    callers_free(server->callers);
+    quotas_free(server->quotas);
+    if (server->reload_lock) {
+        world_lock_free(server->reload_lock);
+    }
+    reload_free(server);
     journal_close(server->journal);
     world_close(server->world);
     folder_close(&server->folder);

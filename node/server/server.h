@@ -14,6 +14,7 @@ struct server;
 
 struct server_options {
     const struct config *config; /* outlives the server */
+    const char *config_file; /* where it was read, and is read again by a reload; NULL: it is not */
     const char *version; /* of the program */
 };
 
@@ -23,8 +24,9 @@ NODISCARD bool server_open(const struct server_options *options, struct server *
 /* server_addresses gives "host:port" of both ports as bound; they live as long as the server. */
 void server_addresses(const struct server *server, const char **client, const char **peer);
 
-/* server_reload reads certificates and keys of both ports again and opens the log file again (it was rotated).
- * Everything else in the configuration is read at the start only, which it says in the log. */
+/* server_reload reads the configuration, the certificates of both ports and the deny list again, and opens the log
+ * file again (it was rotated). What is wrong leaves the old in force; the log says, key by key, what was taken,
+ * what was refused and why, and what the next start takes. */
 void server_reload(struct server *server);
 
 /* server_drain: health says NOT_SERVING, nothing new is let in, calls under way get config->drain_s. False: a

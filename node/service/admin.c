@@ -98,6 +98,14 @@ static bool peers(struct service_call *call, const ProtobufCMessage *in, Protobu
     return ok;
 }
 
+static bool reload(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+{
+    struct service *service = call->service;
+    (void)in;
+    return service->reload ? service->reload(service->context, call->arena, (void *)reply, err)
+                           : err_raise_reason(err, ERR_STATE, REASON(STATE), "this node has nothing to reload");
+}
+
 size_t admin_methods(const struct service_method **out)
 {
     static const struct service_method methods[] = {
@@ -117,6 +125,14 @@ size_t admin_methods(const struct service_method **out)
          .kinds = SERVICE_ADMIN | SERVICE_APP,
          .max_request = SERVICE_SMALL_MAX,
          .unary = peers},
+        {.path = "/chartmesh.v1.Admin/Reload",
+         .name = "Admin.Reload",
+         .shape = METHOD_UNARY,
+         .in = &chartmesh__v1__reload_request__descriptor,
+         .out = &chartmesh__v1__reload_reply__descriptor,
+         .kinds = SERVICE_ADMIN,
+         .max_request = SERVICE_SMALL_MAX,
+         .unary = reload},
     };
     *out = methods;
     return COUNT(methods);

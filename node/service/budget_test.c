@@ -302,6 +302,20 @@ static void *admin_peers(struct scene *at)
     return FRESH(at, peers_request);
 }
 
+/* What node/server does, as far as memory goes. */
+static bool reload(void *context, struct arena *arena, Chartmesh__V1__ReloadReply *out, struct err *err)
+{
+    (void)context;
+    return arena_array(arena, 8, sizeof *out->items, (void **)&out->items, err);
+}
+
+static void *admin_reload(struct scene *at)
+{
+    as_admin(at);
+    at->s->service.reload = reload;
+    return FRESH(at, reload_request);
+}
+
 static const struct {
     const char *name;
     void *(*request)(struct scene *at);
@@ -333,6 +347,7 @@ static const struct {
     {"Authorities.List", authorities_list},
     {"Admin.Status", admin_status},
     {"Admin.Peers", admin_peers},
+    {"Admin.Reload", admin_reload},
 };
 
 /* ---- The sweep -------------------------------------------------------------------------------------------------- */

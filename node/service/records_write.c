@@ -406,9 +406,16 @@ bool write_done(struct write *w, const struct hash *version, Chartmesh__V1__PutR
     return service_commit(w->call, txn, &out->base, &out->receipt, err);
 }
 
+static bool within_quota(const struct service_call *call, struct err *err)
+{
+    const struct service *service = call->service;
+    return !service->may_write || service->may_write(service->context, call->caller.principal, err);
+}
+
 bool write_commit(struct write *w, const Chartmesh__V1__Facts *facts, Chartmesh__V1__PutReply *out,
                   struct err *err)
 {
     struct hash version;
-    return write_version(w, facts, &version, err) && write_done(w, &version, out, err);
+    return within_quota(w->call, err) && write_version(w, facts, &version, err) &&
+           write_done(w, &version, out, err);
 }

@@ -22,12 +22,15 @@ struct service {
     struct log *log;
     struct chart *chart;
     struct gate *gate;
-    const struct config *config;
+    const struct config *_Atomic config;     /* in force: a reload may exchange it, and keeps what it replaced */
     uint64_t started_ms;
     const char *version;                 /* of the program */
-    /* peers and state for Admin: may be NULL */
+    /* for Admin: may be NULL */
     bool (*peers)(void *context, struct arena *arena, Chartmesh__V1__PeersReply *out, struct err *err);
     void (*state)(void *context, Chartmesh__V1__NodeState *state, const char **why, const char **advice);
+    bool (*reload)(void *context, struct arena *arena, Chartmesh__V1__ReloadReply *out, struct err *err);
+    /* may_write: is there a document left in this principal's quota? ERR_TOO_MUCH QUOTA_SPENT. May be NULL. */
+    bool (*may_write)(void *context, const char *principal, struct err *err);
     void *context;
 };
 

@@ -346,21 +346,61 @@ static bool time_ms(const ASN1_TIME *time, int64_t *out)
     return true;
 }
 
+static bool read_times(const X509 *cert, int64_t *not_before_ms, int64_t *not_after_ms, struct err *err)
+{
+    int64_t from, until;
+    if (!time_ms(X509_get0_notBefore(cert), &from) || !time_ms(X509_get0_notAfter(cert), &until)) {
+        return err_raise(err, ERR_INVALID, "certificate: its times cannot be read");
+    }
+    *not_before_ms = from;
+    *not_after_ms = until;
+    return true;
+}
+
 bool cert_times(struct bytes pem, int64_t *not_before_ms, int64_t *not_after_ms, struct err *err)
 {
     X509 *cert;
     if (!read_certificate(pem, &cert, err)) {
         return false;
     }
-    int64_t from, until;
-    bool ok = time_ms(X509_get0_notBefore(cert), &from) && time_ms(X509_get0_notAfter(cert), &until);
+    bool ok = read_times(cert, not_before_ms, not_after_ms, err);
     X509_free(cert);
-    if (!ok) {
-        return err_raise(err, ERR_INVALID, "certificate: its times cannot be read");
+    return ok;
+}
+
+static bool read_serial(const X509 *cert, struct cert_facts *out, struct err *err)
+{
+    const ASN1_INTEGER *serial = X509_get0_serialNumber(cert);
+    out->serial_len = (size_t)ASN1_STRING_length(serial);
+    if (out->serial_len > sizeof out->serial) {
+        return err_raise(err, ERR_INVALID, "certificate: a serial number over %zu bytes", sizeof out->serial);
     }
-    *not_before_ms = from;
-    *not_after_ms = until;
+    memcpy(out->serial, ASN1_STRING_get0_data(serial), out->serial_len);
     return true;
+}
+
+static struct hash digest_of(X509 *cert)
+{
+    struct hash digest;
+    unsigned len = 0;
+    crypto_must(X509_digest(cert, EVP_sha256(), digest.bytes, &len) == 1 && len == HASH_LEN,
+                "hashing a certificate");
+    return digest;
+}
+
+bool cert_read(struct bytes pem, struct cert_facts *out, struct err *err)
+{
+    X509 *cert;
+    if (!read_certificate(pem, &cert, err)) {
+        return false;
+    }
+    bool ok = read_times(cert, &out->not_before_ms, &out->not_after_ms, err) && read_serial(cert, out, err);
+    if (ok) {
+        out->pin = pin_of(cert);
+        out->digest = digest_of(cert);
+    }
+    X509_free(cert);
+    return ok;
 }
 
 bool cert_pair_check(const struct cert_pair *pair, struct err *err)

@@ -34,5 +34,17 @@ NODISCARD bool cert_pem(struct bytes der, struct arena *arena, const char **out,
 /* cert_times sets the validity of the first certificate in a PEM text, Unix ms. */
 NODISCARD bool cert_times(struct bytes pem, int64_t *not_before_ms, int64_t *not_after_ms, struct err *err);
 
+/* What tells one certificate from every other, and until when it holds. */
+struct cert_facts {
+    struct hash digest;          /* SHA-256 of the whole certificate */
+    struct hash pin;
+    uint8_t serial[20];          /* big-endian, as RFC 5280 bounds it */
+    size_t serial_len;
+    int64_t not_before_ms, not_after_ms;
+};
+
+/* cert_read reads the facts of the first certificate in a PEM text. ERR_INVALID. */
+NODISCARD bool cert_read(struct bytes pem, struct cert_facts *out, struct err *err);
+
 /* cert_pair_check: the key belongs to the certificate, both parse. */
 NODISCARD bool cert_pair_check(const struct cert_pair *pair, struct err *err);
