@@ -78,6 +78,7 @@ struct chartmesh_call {
     X(record_history, "Records", "History", HistoryRequest, HistoryReply, history_reply, false)                   \
     X(record_merge, "Records", "Merge", MergeRequest, PutReply, put_reply, true)                                  \
     X(record_retract, "Records", "Retract", RetractRequest, PutReply, put_reply, true)                            \
+    X(record_relabel, "Records", "Relabel", RelabelRequest, PutReply, put_reply, true)                            \
     X(consent_set, "Consents", "SetPolicy", SetPolicyRequest, SetPolicyReply, set_policy_reply, true)             \
     X(consent_get, "Consents", "GetPolicy", GetPolicyRequest, GetPolicyReply, get_policy_reply, false)            \
     X(consent_history, "Consents", "History", PolicyHistoryRequest, PolicyHistoryReply, policy_history_reply,     \

@@ -1,4 +1,4 @@
-/* chartmesh put, upload, merge, retract: what changes a record. */
+/* chartmesh put, upload, merge, retract, relabel: what changes a record. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -295,13 +295,48 @@ bool cmd_merge(struct cli *cli, int argc, char **argv, struct err *err)
     return true;
 }
 
+/* Which head is meant, and what the heads are: as told, or as they are now. */
+struct head_options {
+    const char *version;
+    struct cli_list heads, args;
+};
+
+struct picked_head {
+    Chartmesh__V1__Subject *subject;
+    ProtobufCBinaryData document, version, *heads;
+    size_t head_count;
+};
+
+static bool pick_head(struct cli *cli, const struct head_options *options, struct picked_head *out,
+                      struct err *err)
+{
+    const Chartmesh__V1__GetReply *now;
+    *out = (struct picked_head){0};
+    if (!cli_connect(cli, err) || !cli_subject(cli, options->args.items[0], &out->subject, err) ||
+        !cli_hex(cli, "document", options->args.items[1], ID_LEN, &out->document, err) ||
+        (options->version && !cli_hex(cli, "--version", options->version, HASH_LEN, &out->version, err)) ||
+        !cli_hexes(cli, "--if-head", &options->heads, HASH_LEN, &out->heads, &out->head_count, err)) {
+        return false;
+    }
+    if (options->heads.count == 0 &&
+        (!read_heads(cli, out->subject, out->document, &now, err) ||
+         !cli_heads(cli, now->heads, now->n_heads, &out->heads, &out->head_count, err))) {
+        return false;
+    }
+    if (!options->version && out->head_count != 1) {
+        return err_raise(err, ERR_CONFLICT, "the document has %zu heads: say which with --version",
+                         out->head_count);
+    }
+    out->version = options->version ? out->version : out->heads[0];
+    return true;
+}
+
 bool cmd_retract(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    const char *version = NULL;
-    struct cli_list heads = {0}, args = {0};
+    struct head_options options = {0};
     const struct cli_option table[] = {
-        {"version", "VERSION", "which head was entered in error (the only one)", .text = &version},
-        {"if-head", "VERSION", "only if these are its heads (as they are now)", .list = &heads},
+        {"version", "VERSION", "which head was entered in error (the only one)", .text = &options.version},
+        {"if-head", "VERSION", "only if these are its heads (as they are now)", .list = &options.heads},
     };
     const struct cli_usage usage = {
         .name = "retract",
@@ -316,27 +351,65 @@ bool cmd_retract(struct cli *cli, int argc, char **argv, struct err *err)
         .option_count = COUNT(table),
         .connects = true,
     };
+    struct picked_head head;
     Chartmesh__V1__RetractRequest request = CHARTMESH__V1__RETRACT_REQUEST__INIT;
-    const Chartmesh__V1__GetReply *now;
     const Chartmesh__V1__PutReply *reply;
-    if (!cli_parse(cli, &usage, argc, argv, &args, err) || !cli_connect(cli, err) ||
-        !cli_subject(cli, args.items[0], &request.subject, err) ||
-        !cli_hex(cli, "document", args.items[1], ID_LEN, &request.document, err) ||
-        (version && !cli_hex(cli, "--version", version, HASH_LEN, &request.version, err)) ||
-        !cli_hexes(cli, "--if-head", &heads, HASH_LEN, &request.if_heads, &request.n_if_heads, err)) {
+    if (!cli_parse(cli, &usage, argc, argv, &options.args, err) || !pick_head(cli, &options, &head, err)) {
         return false;
     }
-    if (heads.count == 0 &&
-        (!read_heads(cli, request.subject, request.document, &now, err) ||
-         !cli_heads(cli, now->heads, now->n_heads, &request.if_heads, &request.n_if_heads, err))) {
-        return false;
-    }
-    if (!version && request.n_if_heads != 1) {
-        return err_raise(err, ERR_CONFLICT, "the document has %zu heads: say which with --version",
-                         request.n_if_heads);
-    }
-    request.version = version ? request.version : request.if_heads[0];
+    request.subject = head.subject;
+    request.document = head.document;
+    request.version = head.version;
+    request.if_heads = head.heads;
+    request.n_if_heads = head.head_count;
     if (!chartmesh_record_retract(cli->client, &request, NULL, &cli->arena, &reply, err)) {
+        return false;
+    }
+    cli_print(cli, put_json(reply), NULL);
+    return true;
+}
+
+bool cmd_relabel(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    struct head_options options = {0};
+    const char *confidentiality = NULL;
+    struct cli_list sensitivity = {0};
+    const struct cli_option table[] = {
+        {"confidentiality", "U|L|M|N|R|V", "the new label", .text = &confidentiality, .needed = true},
+        {"sensitivity", "CODE", "of v3-ActCode: all there are from now on", .list = &sensitivity},
+        {"version", "VERSION", "which head (the only one)", .text = &options.version},
+        {"if-head", "VERSION", "only if these are its heads (as they are now)", .list = &options.heads},
+    };
+    const struct cli_usage usage = {
+        .name = "relabel",
+        .args = "PATIENT DOCUMENT",
+        .args_min = 2,
+        .args_max = 2,
+        .about =
+            "Gives a version of an own patient other labels; the content stays. Labels may go down here. Where\n"
+            "they go up, everyone who has a copy is told.",
+        .examples = "  chartmesh relabel PATIENT DOCUMENT --confidentiality R --sensitivity PSY\n",
+        .options = table,
+        .option_count = COUNT(table),
+        .connects = true,
+    };
+    struct picked_head head;
+    Chartmesh__V1__Labels labels = CHARTMESH__V1__LABELS__INIT;
+    Chartmesh__V1__RelabelRequest request = CHARTMESH__V1__RELABEL_REQUEST__INIT;
+    const Chartmesh__V1__PutReply *reply;
+    if (!cli_parse(cli, &usage, argc, argv, &options.args, err) ||
+        !cli_confidentiality(cli, confidentiality, &labels.confidentiality, err) ||
+        !cli_sensitivities(cli, &sensitivity, &labels.sensitivity, &labels.n_sensitivity, err) ||
+        !pick_head(cli, &options, &head, err)) {
+        return false;
+    }
+    request.subject = head.subject;
+    request.document = head.document;
+    request.version = head.version;
+    request.if_heads = head.heads;
+    request.n_if_heads = head.head_count;
+    request.labels = &labels;
+    if (!chartmesh_record_relabel(cli->client, &request, NULL, &cli->arena, &reply, err)) {
         return false;
     }
     cli_print(cli, put_json(reply), NULL);

@@ -32,6 +32,7 @@ static const struct command {
     {"history", cmd_history, "a document's versions"},
     {"merge", cmd_merge, "settle a conflict"},
     {"retract", cmd_retract, "entered in error"},
+    {"relabel", cmd_relabel, "other labels, the same content"},
     {"watch", cmd_watch, "changes as they happen"},
     {"consent show", cmd_consent_show, "a patient's policy in words"},
     {"consent grant", cmd_consent_grant, "let another facility have copies"},

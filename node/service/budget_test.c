@@ -170,6 +170,19 @@ static void *records_retract(struct scene *at)
     return in;
 }
 
+static void *records_relabel(struct scene *at)
+{
+    Chartmesh__V1__RelabelRequest *in = FRESH(at, relabel_request);
+    in->subject = at->subject;
+    in->document = at->put->document;
+    in->version = at->put->version;
+    in->if_heads = serve_heads(at->s, &at->put->version, NULL);
+    in->n_if_heads = 1;
+    in->labels = FRESH(at, labels);
+    in->labels->confidentiality = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_R;
+    return in;
+}
+
 static void *records_watch(struct scene *at)
 {
     Chartmesh__V1__WatchRequest *in = FRESH(at, watch_request);
@@ -333,6 +346,7 @@ static const struct {
     {"Records.Download", records_download},
     {"Records.Merge", records_merge},
     {"Records.Retract", records_retract},
+    {"Records.Relabel", records_relabel},
     {"Records.Watch", records_watch},
     {"Consents.SetPolicy", consents_set_policy},
     {"Consents.GetPolicy", consents_get_policy},

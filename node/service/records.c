@@ -61,7 +61,7 @@ static bool put(struct service_call *call, const ProtobufCMessage *in, ProtobufC
     return ok;
 }
 
-/* ---- Merge, Retract -------------------------------------------------------------------------------------------------- */
+/* ---- Merge -------------------------------------------------------------------------------------------------- */
 
 static bool merge_locked(struct write *w, const Chartmesh__V1__MergeRequest *request, Chartmesh__V1__PutReply *out,
                          struct err *err)
@@ -99,74 +99,6 @@ static bool merge(struct service_call *call, const ProtobufCMessage *in, Protobu
     return ok;
 }
 
-/* What the retracted version said of itself stays: its place among the others must not move. */
-static Chartmesh__V1__Facts facts_of(const Chartmesh__V1__Version *version)
-{
-    Chartmesh__V1__Facts facts = CHARTMESH__V1__FACTS__INIT;
-    facts.media_type = version->media_type;
-    facts.class_ = version->class_;
-    facts.category = version->category;
-    facts.n_category = version->n_category;
-    facts.labels = version->labels;
-    facts.authored = version->authored;
-    facts.clinical = version->clinical;
-    facts.title = version->title;
-    return facts;
-}
-
-static bool retract_locked(struct write *w, const Chartmesh__V1__RetractRequest *request,
-                           Chartmesh__V1__PutReply *out, struct err *err)
-{
-    struct write checked = *w;
-    struct hash version;
-    if (!write_on_heads(&checked, request->if_heads, request->n_if_heads, err) ||
-        !write_on(w, &request->version, 1, "version", err)) {
-        return false;
-    }
-    const struct chart_version *wrong = w->parents[0];
-    if (wrong->message->kind == CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR) {
-        return err_raise_field(err, REASON(FIELD_INVALID), "version", "version: it is a retraction itself");
-    }
-    Chartmesh__V1__Facts facts = facts_of(wrong->message);
-    w->kind = CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
-    if (!write_content_of(w, wrong, err) || !write_version(w, &facts, &version, err)) {
-        return false;
-    }
-    bool own = id_equal(&w->subject.facility, chart_facility(w->call->service->chart));
-    if (own && !gate_retraction(w->call->service->gate, w->txn, &w->subject, &w->document, &wrong->id, 1,
-                                CHARTMESH__V1__NOTICE_KIND__NOTICE_KIND_RETRACTED,
-                                CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_UNSPECIFIED, err)) {
-        return false;
-    }
-    return write_done(w, &version, out, err);
-}
-
-static bool retract(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
-                    struct err *err)
-{
-    const Chartmesh__V1__RetractRequest *request = (const void *)in;
-    struct subject subject;
-    struct id document;
-    struct hash version;
-    struct write w;
-    if (!service_subject(call, request->subject, "subject", &subject, err) ||
-        !field_id(request->document, "document", &document, err) ||
-        !field_hash(request->version, "version", &version, err)) {
-        return false;
-    }
-    if (request->n_if_heads == 0) {
-        return err_raise_field(err, REASON(FIELD_MISSING), "if_heads", "if_heads: the heads as read are needed");
-    }
-    chart_lock(call->service->chart, &subject.p);
-    bool ok = write_begin(call, &subject, &document, &w, err);
-    if (ok) {
-        ok = retract_locked(&w, request, (void *)reply, err);
-        write_end(&w);
-    }
-    chart_unlock(call->service->chart, &subject.p);
-    return ok;
-}
-
 /* ---- The list ---------------------------------------------------------------------------------------------------------- */
 
 #define RECORDS(name_, shape_, in_, out_)                                                                         \
@@ -192,7 +124,9 @@ size_t records_methods(const struct service_method **out)
         {RECORDS("Merge", METHOD_UNARY, merge_request, put_reply), .writes = true,
          .max_request = SERVICE_REQUEST_MAX, .unary = merge},
         {RECORDS("Retract", METHOD_UNARY, retract_request, put_reply), .writes = true,
-         .max_request = SERVICE_SMALL_MAX, .unary = retract},
+         .max_request = SERVICE_SMALL_MAX, .unary = records_retract},
+        {RECORDS("Relabel", METHOD_UNARY, relabel_request, put_reply), .writes = true,
+         .max_request = SERVICE_SMALL_MAX, .unary = records_relabel},
         {RECORDS("Watch", METHOD_SERVER_STREAM, watch_request, watch_event), .max_request = SERVICE_SMALL_MAX,
          .stream = records_watch},
     };

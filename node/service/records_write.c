@@ -258,7 +258,8 @@ bool facts_check(const struct service_call *call, const Chartmesh__V1__Facts *fa
            field_period(facts->clinical, "facts.clinical", err);
 }
 
-/* Absent: the join of the parents', N where there are none. Below the join is refused (formats 3). */
+/* Absent: the join of the parents', N where there are none. Below the join is refused, but in a RELABEL (formats
+ * 3). */
 static bool labels_of(struct write *w, const Chartmesh__V1__Labels *given, struct err *err)
 {
     Chartmesh__V1__Labels *joined = NULL, *normal;
@@ -269,7 +270,8 @@ static bool labels_of(struct write *w, const Chartmesh__V1__Labels *given, struc
         }
     }
     if (given) {
-        if (joined && labels_below(given, joined)) {
+        bool lower = w->kind == CHARTMESH__V1__KIND__KIND_RELABEL;
+        if (!lower && joined && labels_below(given, joined)) {
             return err_raise_field(err, REASON(LABELS_LOWERED), "facts.labels",
                                    "facts.labels: below the labels of what is amended");
         }
@@ -355,7 +357,8 @@ static bool sign_version(struct write *w, const Chartmesh__V1__Facts *facts, str
            err_wrap(err, "version");
 }
 
-/* Whoever has a copy learns that its label rose, also who may have no more of it (I8). */
+/* Whoever has a copy learns that its labels rose, by confidentiality or by a code alone, also who may have no more
+ * of it (I8). Which code it was stands in the version, not in the notice. */
 static bool raised(struct write *w, struct err *err)
 {
     Chartmesh__V1__Labels *before;
@@ -367,7 +370,7 @@ static bool raised(struct write *w, struct err *err)
     if (!chart_effective_labels(w->versions, w->count, w->call->arena, &before, err)) {
         return false;
     }
-    if (w->labels->confidentiality <= before->confidentiality) {
+    if (!labels_below(before, w->labels)) {
         return true;
     }
     for (size_t i = 0; i < w->parents_len; i++) {

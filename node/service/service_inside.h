@@ -140,8 +140,12 @@ NODISCARD bool write_version(struct write *write, const Chartmesh__V1__Facts *fa
 NODISCARD bool write_done(struct write *write, const struct hash *version, Chartmesh__V1__PutReply *out,
                           struct err *err);
 
-/* -- records_read.c, upload.c, watch.c */
+/* -- records_repeat.c, records_read.c, upload.c, watch.c */
 
+bool records_retract(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                     struct err *err);
+bool records_relabel(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                     struct err *err);
 bool records_get(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err);
 bool records_list(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err);
 bool records_history(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
