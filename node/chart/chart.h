@@ -131,6 +131,12 @@ NODISCARD bool chart_documents(struct chart *chart, const struct subject *subjec
 /* chart_version_place finds subject and document of a version id. ERR_NOT_FOUND. */
 NODISCARD bool chart_version_place(struct chart *chart, const struct hash *version, struct subject *subject,
                                    struct id *document, struct err *err);
+/* chart_version_known: the clock of this node when it came to know a version, by writing or receiving it. */
+NODISCARD bool chart_version_known(struct chart *chart, const struct hash *version, uint64_t *hlc,
+                                   struct err *err);
+/* chart_heads_as_of marks heads among the versions that this node knew at `ms`; no others are. */
+NODISCARD bool chart_heads_as_of(struct chart *chart, struct chart_version *versions, size_t count, uint64_t ms,
+                                 struct arena *arena, struct err *err);
 NODISCARD bool chart_effective_labels(const struct chart_version *versions, size_t count, struct arena *arena,
                                       Chartmesh__V1__Labels **out, struct err *err);
 

@@ -6,7 +6,7 @@
  * FAMILY_CHUNK    content u64be i         sealed chunk (formats 8)
  * FAMILY_INDEX    's' P, 'i' P            own and incoming subjects: sealed facility, patient, identity, since
  *                 'g' P                   current generation of an own subject
- *                 'v' version             P, doc
+ *                 'v' version             P, doc, the clock when it came to be known here
  *                 'h' HMAC P, 'H' P HMAC  identifier index, both ways
  *                 'k' HMAC                import key: sealed subject, doc, version, content hash
  *                 'p' P policy            a policy version

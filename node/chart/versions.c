@@ -249,21 +249,66 @@ bool chart_documents(struct chart *chart, const struct subject *subject, const s
     return true;
 }
 
-bool chart_version_place(struct chart *chart, const struct hash *version, struct subject *subject,
-                         struct id *document, struct err *err)
+static bool version_index(struct chart *chart, const struct hash *version, struct id *p, struct id *document,
+                          uint64_t *known, struct err *err)
 {
     AUTO_ARENA(arena, ROW_ARENA);
     struct bytes value;
-    struct chart_subject found;
     struct chart_row row = ROW(LETTER("v"), BYTES_OF(*version));
     if (!store_get(chart->store, NULL, FAMILY_INDEX, chart_row_view(&row), &arena, &value, err)) {
         return false;
     }
     struct reader r = reader_of(value);
-    struct id p = read_id(&r);
-    struct id place = read_id(&r);
-    if (!reader_end(&r)) {
-        return err_raise(err, ERR_CORRUPT, "chart: a version index row of %zu bytes", value.len);
+    *p = read_id(&r);
+    *document = read_id(&r);
+    *known = read_u64be(&r);
+    return reader_end(&r) || err_raise(err, ERR_CORRUPT, "chart: a version index row of %zu bytes", value.len);
+}
+
+bool chart_version_known(struct chart *chart, const struct hash *version, uint64_t *hlc, struct err *err)
+{
+    struct id p, document;
+    return version_index(chart, version, &p, &document, hlc, err);
+}
+
+bool chart_heads_as_of(struct chart *chart, struct chart_version *versions, size_t count, uint64_t ms,
+                       struct arena *arena, struct err *err)
+{
+    void *nodes_memory, *places_memory, *heads_memory;
+    if (!arena_array(arena, count, sizeof(struct version_node), &nodes_memory, err) ||
+        !arena_array(arena, count, sizeof(size_t), &places_memory, err) ||
+        !arena_array(arena, count, sizeof(bool), &heads_memory, err)) {
+        return false;
+    }
+    struct version_node *nodes = nodes_memory;
+    size_t *places = places_memory, known = 0;
+    bool *heads = heads_memory;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t hlc;
+        if (!chart_version_known(chart, &versions[i].id, &hlc, err)) {
+            return err_wrap(err, "as of");
+        }
+        versions[i].head = false;
+        if (hlc_ms(hlc) <= ms) {
+            nodes[known] = versions[i].node;
+            places[known++] = i;
+        }
+    }
+    version_heads(nodes, known, heads);
+    for (size_t i = 0; i < known; i++) {
+        versions[places[i]].head = heads[i];
+    }
+    return true;
+}
+
+bool chart_version_place(struct chart *chart, const struct hash *version, struct subject *subject,
+                         struct id *document, struct err *err)
+{
+    struct chart_subject found;
+    struct id p, place;
+    uint64_t known;
+    if (!version_index(chart, version, &p, &place, &known, err)) {
+        return false;
     }
     if (!chart_subject_by_p(chart, &p, &found, err)) {
         return false;
@@ -508,7 +553,8 @@ bool chart_version_add(struct chart *chart, struct log_txn *txn, const struct st
     }
     struct chart_row row = ROW(BYTES_OF(subject.p), BYTES_OF(document), LETTER("v"), BYTES_OF(statement->id));
     struct chart_row index = ROW(LETTER("v"), BYTES_OF(statement->id));
-    struct chart_row place = ROW(BYTES_OF(subject.p), BYTES_OF(document));
+    struct be64 now = be64(world_hlc(chart->world));
+    struct chart_row place = ROW(BYTES_OF(subject.p), BYTES_OF(document), BYTES_OF(now));
     store_put(log_txn_rows(txn), FAMILY_RECORD, chart_row_view(&row), header);
     store_put(log_txn_rows(txn), FAMILY_INDEX, chart_row_view(&index), chart_row_view(&place));
     struct feed_row feed = {

@@ -305,9 +305,8 @@ bool decision_message(const struct consent_state *state, const struct consent_de
 
 /* ---- Logging --------------------------------------------------------------------------------------------------- */
 
-bool log_read(struct gate *gate, const struct read_entry *in, uint64_t *index, struct err *err)
+static bool add_read(struct log_txn *txn, const struct read_entry *in, struct err *err)
 {
-    struct log_txn *txn = log_txn_new(chart_log(gate->chart));
     const struct log_who who = {in->caller->principal, in->caller->user};
     const struct log_entry entry = {
         .kind = in->kind,
@@ -329,11 +328,27 @@ bool log_read(struct gate *gate, const struct read_entry *in, uint64_t *index, s
         part.objects_len = MIN(in->objects_len - at, 256);
         part.extent = at == 0 ? in->extent : 0;
         if (!log_txn_add(txn, &part, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool log_reads(struct gate *gate, const struct read_entry *entries, size_t count, uint64_t *index, struct err *err)
+{
+    struct log_txn *txn = log_txn_new(chart_log(gate->chart));
+    for (size_t i = 0; i < count; i++) {
+        if (!add_read(txn, &entries[i], err)) {
             log_txn_free(txn);
             return false;
         }
     }
     return log_commit(txn, index, err);
+}
+
+bool log_read(struct gate *gate, const struct read_entry *in, uint64_t *index, struct err *err)
+{
+    return log_reads(gate, in, 1, index, err);
 }
 
 /* What is not here is logged at a bounded rate: nobody fills the disk by guessing ids. */

@@ -45,8 +45,15 @@ NODISCARD bool gate_get(struct gate *gate, const struct caller *caller, const Ch
                         const struct subject *subject, struct arena *arena, Chartmesh__V1__GetReply *out,
                         struct err *err);
 
+/* gate_get_batch does that for the documents of request->batch: one READ entry for all that is given, one view for
+ * each item, empty for what is denied or absent. Content is inline up to 4 MiB together. */
+NODISCARD bool gate_get_batch(struct gate *gate, const struct caller *caller,
+                              const Chartmesh__V1__GetRequest *request, const struct subject *subject,
+                              struct arena *arena, Chartmesh__V1__GetReply *out, struct err *err);
+
 /* gate_list reads headers of the subject's documents that the caller may SEARCH and READ, filtered; one READ entry
- * for the page. `after` is the last document of the page before (NULL: first); *next is set when there is more. */
+ * for the page. With as_of: the heads that this node knew then; labels and consent are those of now. `after` is
+ * the last document of the page before (NULL: first); *next is set when there is more. */
 NODISCARD bool gate_list(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
                          const struct subject *subject, const struct id *after, size_t max, struct arena *arena,
                          Chartmesh__V1__ListReply *out, bool *more, struct id *next, struct err *err);

@@ -23,8 +23,8 @@ bool gate_event(struct gate *gate, const struct caller *caller, const struct fee
     Chartmesh__V1__VersionView **views;
     *visible = false;
     if (row->kind == FEED_REMOVED) {
-        *visible = caller->role &&
-                   consent_listed(&gate->matrix->config, caller->role->system, caller->role->code, caller->purpose);
+        *visible = caller->role && consent_listed(&gate->matrix->config, caller->role->system, caller->role->code,
+                                                  caller->purpose);
         out->kind = CHARTMESH__V1__WATCH_KIND__WATCH_KIND_REMOVED;
         return event_places(row, arena, out, err);
     }

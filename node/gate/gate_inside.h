@@ -108,10 +108,33 @@ struct read_entry {
 };
 NODISCARD bool log_read(struct gate *gate, const struct read_entry *entry, uint64_t *index, struct err *err);
 
+/* log_reads is log_read for several, in one transaction: *index of the first. */
+NODISCARD bool log_reads(struct gate *gate, const struct read_entry *entries, size_t count, uint64_t *index,
+                         struct err *err);
+
 /* refuse logs DENIED or ABSENT and gives the one answer of both. */
 bool refuse(struct gate *gate, const struct caller *caller, const struct subject *subject,
             const struct hash *versions, size_t count, const Chartmesh__V1__Decision *decision, const char *why,
             struct err *err);
+
+/* What is given together and entered as one READ: versions and their decisions, of documents that were looked at
+ * aside, one after the other. granted_room takes the memory; granted_add copies what was permitted of one document
+ * (*fits false: nothing was, there is no room); granted_log enters it. */
+struct granted {
+    struct hash *ids;
+    struct consent_decision *decisions;
+    size_t len, max;
+};
+NODISCARD bool granted_room(struct granted *granted, size_t max, struct arena *arena, struct err *err);
+NODISCARD bool granted_add(struct granted *granted, const struct document_read *read, bool *fits,
+                           struct arena *arena, struct err *err);
+NODISCARD bool decision_keep(const struct consent_decision *decision, struct arena *arena,
+                             struct consent_decision *out, struct err *err);
+
+/* view_document makes a view of what was permitted; content as views_of says. */
+NODISCARD bool view_document(struct gate *gate, const struct subject *subject, const struct id *document,
+                             struct document_read *read, bool content, bool retracted, struct arena *arena,
+                             Chartmesh__V1__DocumentView **out, uint64_t *extent, struct err *err);
 
 /* refuse_version: this caller may read it, and what was asked of it cannot be had. The answer tells of the
  * version: a READ entry without content stands for it. `err` holds the answer. */
@@ -149,6 +172,9 @@ struct document_read {
  * refuse_document answers when nothing is permitted. document_log makes the READ entry durable. */
 NODISCARD bool document_load(struct gate *gate, const struct subject *subject, const struct id *document,
                              struct arena *arena, struct document_read *out, struct err *err);
+/* document_load_in is document_load under a consent that was loaded already: one for all that is read together. */
+NODISCARD bool document_load_in(struct gate *gate, const struct consent_state *state, const struct id *document,
+                                struct arena *arena, struct document_read *out, struct err *err);
 NODISCARD bool document_decide(struct gate *gate, struct document_read *read, const struct caller *caller,
                                enum consent_action action, size_t i, struct arena *arena, struct err *err);
 bool refuse_document(struct gate *gate, const struct caller *caller, const struct subject *subject,

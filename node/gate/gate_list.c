@@ -1,7 +1,7 @@
 /* Lists: the documents of a subject that a caller may find. */
 #include "node/gate/gate_inside.h"
 
-enum { LIST_STEP = 64, LIST_DOCUMENT_ARENA = 8 << 20 };
+enum { LIST_STEP = 64, LIST_STEP_ARENA = 64 << 10, LIST_DOCUMENT_ARENA = 8 << 20 };
 
 static bool coding_in(Chartmesh__V1__Coding *const *list, size_t n, const Chartmesh__V1__Coding *coding)
 {
@@ -37,87 +37,79 @@ static bool matches(const Chartmesh__V1__ListRequest *request, const Chartmesh__
 }
 
 struct list_page {
+    const struct caller *caller;
+    const Chartmesh__V1__ListRequest *request;
+    const struct consent_state *state;
+    struct arena *arena;                 /* for what goes out */
     Chartmesh__V1__DocumentView **documents;
-    size_t documents_len;
-    struct hash *ids;
-    struct consent_decision *decisions;
-    size_t ids_len, ids_max;
+    size_t documents_len, documents_max;
+    struct granted granted;
 };
 
-/* The heads that match and that this caller may find. */
-static bool list_read(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
-                      const struct subject *subject, const struct id *document, struct arena *arena,
-                      struct document_read *out, struct err *err)
+/* The heads that match and that this caller may find. Their labels are those of now, whatever time is asked for.
+ */
+static bool list_read(struct gate *gate, const struct list_page *page, const struct id *document,
+                      struct arena *arena, struct document_read *out, struct err *err)
 {
-    if (!document_load(gate, subject, document, arena, out, err)) {
+    const Chartmesh__V1__ListRequest *request = page->request;
+    if (!document_load_in(gate, page->state, document, arena, out, err) ||
+        (request->as_of &&
+         !chart_heads_as_of(gate->chart, out->versions, out->count, (uint64_t)request->as_of->ms, arena, err))) {
         return false;
     }
     for (size_t i = 0; i < out->count; i++) {
         if (out->versions[i].head && matches(request, out->versions[i].message, out->labels) &&
-            !document_decide(gate, out, caller, CONSENT_SEARCH, i, arena, err)) {
+            !document_decide(gate, out, page->caller, CONSENT_SEARCH, i, arena, err)) {
             return false;
         }
     }
     return true;
 }
 
-/* *fits is false, and nothing was added, when the page has no room for the document's heads. Looked at aside
- * first: the call's memory is for what goes out, however many documents do not. */
-static bool list_document(struct gate *gate, const struct caller *caller,
-                          const Chartmesh__V1__ListRequest *request, const struct subject *subject,
-                          const struct id *document, struct list_page *page, struct consent_state *state,
-                          bool *fits, struct arena *arena, struct err *err)
+/* *fits is false, and nothing was added, when the page has no room for the document's heads. Looked at aside: the
+ * call's memory is for what goes out, however many documents do not. */
+static bool list_document(struct gate *gate, struct list_page *page, const struct id *document, bool *fits,
+                          struct err *err)
 {
     AUTO_ARENA(aside, LIST_DOCUMENT_ARENA);
     struct document_read read;
+    Chartmesh__V1__DocumentView *view;
     uint64_t extent = 0;
-    void *memory;
-    if (!list_read(gate, caller, request, subject, document, &aside, &read, err)) {
+    *fits = true;
+    if (!list_read(gate, page, document, &aside, &read, err)) {
         return false;
     }
-    if (read.permitted && !list_read(gate, caller, request, subject, document, arena, &read, err)) {
-        return false;
-    }
-    *fits = page->ids_len + read.permitted <= page->ids_max;
-    if (read.permitted == 0 || !*fits) {
+    if (read.permitted == 0) {
         return true;
     }
-    *state = read.state;
-    if (!arena_alloc(arena, sizeof(Chartmesh__V1__DocumentView), &memory, err)) {
+    if (!granted_add(&page->granted, &read, fits, page->arena, err) || !*fits) {
+        return !*fits;
+    }
+    if (!view_document(gate, &page->state->subject.subject, document, &read, false, false, page->arena, &view,
+                       &extent, err)) {
         return false;
     }
-    Chartmesh__V1__DocumentView *view = memory;
-    chartmesh__v1__document_view__init(view);
-    view->n_heads = read.permitted;
     view->conflict = read.permitted > 1;
-    view->effective_labels = read.labels;
-    if (!views_of(gate, subject, &read, false, false, arena, &view->heads, &extent, err) ||
-        !copy_pb(arena, BYTES_OF(*document), &view->document, err)) {
-        return false;
-    }
-    memcpy(page->ids + page->ids_len, read.ids, read.permitted * sizeof *read.ids);
-    memcpy(page->decisions + page->ids_len, read.decisions, read.permitted * sizeof *read.decisions);
-    page->ids_len += read.permitted;
     page->documents[page->documents_len++] = view;
     return true;
 }
 
 /* Fills the page from document to document after *from; *more is false when there are no others. */
-static bool list_fill(struct gate *gate, const struct caller *caller, const Chartmesh__V1__ListRequest *request,
-                      const struct subject *subject, struct list_page *page, size_t max,
-                      struct consent_state *state, struct id *from, bool begun, bool *more, struct arena *arena,
+static bool list_fill(struct gate *gate, struct list_page *page, struct id *from, bool begun, bool *more,
                       struct err *err)
 {
-    for (*more = true; *more && page->documents_len < max; begun = true) {
+    for (*more = true; *more && page->documents_len < page->documents_max; begun = true) {
+        AUTO_ARENA(aside, LIST_STEP_ARENA);
         struct id *step;
         size_t count;
-        if (!chart_documents(gate->chart, subject, begun ? from : NULL, LIST_STEP, arena, &step, &count, err)) {
+        if (!chart_documents(gate->chart, &page->state->subject.subject, begun ? from : NULL, LIST_STEP, &aside,
+                             &step, &count, err)) {
             return false;
         }
         *more = count == LIST_STEP;
         for (size_t i = 0; i < count; i++) {
-            bool fits = page->documents_len < max;
-            if (fits && !list_document(gate, caller, request, subject, &step[i], page, state, &fits, arena, err)) {
+            bool fits = page->documents_len < page->documents_max;
+            if (fits && !list_document(gate, page, &step[i], &fits, err)) {
                 return false;
             }
             if (!fits) {
@@ -132,25 +124,25 @@ static bool list_fill(struct gate *gate, const struct caller *caller, const Char
 
 /* Nothing to see looks the same whatever the reason: an empty page, and a record of the question, at the bounded
  * rate of what is absent; *index is UINT64_MAX when there is none. */
-static bool list_log(struct gate *gate, const struct caller *caller, const struct subject *subject,
-                     const struct list_page *page, const struct consent_state *state, struct arena *arena,
-                     uint64_t *index, struct err *err)
+static bool list_log(struct gate *gate, const struct list_page *page, uint64_t *index, struct err *err)
 {
     Chartmesh__V1__Decision *message = NULL;
+    const struct granted *granted = &page->granted;
     *index = UINT64_MAX;
-    if (page->ids_len == 0 && !absent_allowed(gate)) {
+    if (granted->len == 0 && !absent_allowed(gate)) {
         return true;
     }
-    if (page->ids_len && !decision_message(state, page->decisions, page->ids_len, NULL, arena, &message, err)) {
+    if (granted->len &&
+        !decision_message(page->state, granted->decisions, granted->len, NULL, page->arena, &message, err)) {
         return false;
     }
     const struct read_entry entry = {
-        .kind = page->ids_len ? CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ
-                              : CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT,
-        .caller = caller,
-        .subject = state->subject.known ? subject : NULL,
-        .objects = page->ids,
-        .objects_len = page->ids_len,
+        .kind = granted->len ? CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_READ
+                             : CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT,
+        .caller = page->caller,
+        .subject = page->state->subject.known ? &page->state->subject.subject : NULL,
+        .objects = granted->ids,
+        .objects_len = granted->len,
         .decision = message,
         .reason = "list",
     };
@@ -162,22 +154,19 @@ bool gate_list(struct gate *gate, const struct caller *caller, const Chartmesh__
                Chartmesh__V1__ListReply *out, bool *more, struct id *next, struct err *err)
 {
     enum { HEADS_MAX = 4096 };
-    struct list_page page = {.ids_max = HEADS_MAX};
     struct consent_state state;
-    void *documents, *ids, *decisions;
+    struct list_page page = {
+        .caller = caller, .request = request, .state = &state, .arena = arena, .documents_max = max};
+    void *documents;
     uint64_t index;
     if (!consent_state_load(gate, subject, arena, &state, err) ||
         !arena_array(arena, max, sizeof *page.documents, &documents, err) ||
-        !arena_array(arena, HEADS_MAX, sizeof *page.ids, &ids, err) ||
-        !arena_array(arena, HEADS_MAX, sizeof *page.decisions, &decisions, err)) {
+        !granted_room(&page.granted, HEADS_MAX, arena, err)) {
         return false;
     }
     page.documents = documents;
-    page.ids = ids;
-    page.decisions = decisions;
     *next = after ? *after : (struct id){0};
-    if (!list_fill(gate, caller, request, subject, &page, max, &state, next, after, more, arena, err) ||
-        !list_log(gate, caller, subject, &page, &state, arena, &index, err)) {
+    if (!list_fill(gate, &page, next, after, more, err) || !list_log(gate, &page, &index, err)) {
         return false;
     }
     out->documents = page.documents;

@@ -70,12 +70,17 @@ bool view_fill(struct gate *gate, const struct subject *subject, const struct ch
 bool document_load(struct gate *gate, const struct subject *subject, const struct id *document,
                    struct arena *arena, struct document_read *out, struct err *err)
 {
+    struct consent_state state;
+    return consent_state_load(gate, subject, arena, &state, err) &&
+           document_load_in(gate, &state, document, arena, out, err);
+}
+
+bool document_load_in(struct gate *gate, const struct consent_state *state, const struct id *document,
+                      struct arena *arena, struct document_read *out, struct err *err)
+{
     void *places, *ids, *denied, *decisions;
-    *out = (struct document_read){0};
-    if (!consent_state_load(gate, subject, arena, &out->state, err)) {
-        return false;
-    }
-    if (!chart_document(gate->chart, subject, document, arena, &out->versions, &out->count, err)) {
+    *out = (struct document_read){.state = *state};
+    if (!chart_document(gate->chart, &state->subject.subject, document, arena, &out->versions, &out->count, err)) {
         return err->code == ERR_NOT_FOUND; /* count stays 0 */
     }
     if (!chart_effective_labels(out->versions, out->count, arena, &out->labels, err) ||
@@ -205,6 +210,64 @@ bool views_of(struct gate *gate, const struct subject *subject, struct document_
     }
     return true;
 }
+
+/* ---- Several documents ------------------------------------------------------------------------------------------ */
+
+bool granted_room(struct granted *granted, size_t max, struct arena *arena, struct err *err)
+{
+    void *ids, *decisions;
+    if (!arena_array(arena, max, sizeof *granted->ids, &ids, err) ||
+        !arena_array(arena, max, sizeof *granted->decisions, &decisions, err)) {
+        return false;
+    }
+    *granted = (struct granted){.ids = ids, .decisions = decisions, .max = max};
+    return true;
+}
+
+/* What an entry needs of a decision; its notice goes to nobody here. */
+bool decision_keep(const struct consent_decision *decision, struct arena *arena, struct consent_decision *out,
+                   struct err *err)
+{
+    struct bytes basis;
+    if (!arena_copy(arena, BYTES(decision->basis, decision->basis_len * sizeof *decision->basis), &basis, err)) {
+        return false;
+    }
+    *out = *decision;
+    out->basis = (struct consent_basis *)(uintptr_t)basis.data;
+    out->notice = NULL;
+    return true;
+}
+
+bool granted_add(struct granted *granted, const struct document_read *read, bool *fits, struct arena *arena,
+                 struct err *err)
+{
+    *fits = read->permitted <= granted->max - granted->len;
+    for (size_t i = 0; *fits && i < read->permitted; i++) {
+        if (!decision_keep(&read->decisions[i], arena, &granted->decisions[granted->len], err)) {
+            return false;
+        }
+        granted->ids[granted->len++] = read->ids[i];
+    }
+    return true;
+}
+
+bool view_document(struct gate *gate, const struct subject *subject, const struct id *document,
+                   struct document_read *read, bool content, bool retracted, struct arena *arena,
+                   Chartmesh__V1__DocumentView **out, uint64_t *extent, struct err *err)
+{
+    void *memory;
+    if (!arena_alloc(arena, sizeof(Chartmesh__V1__DocumentView), &memory, err)) {
+        return false;
+    }
+    *out = memory;
+    chartmesh__v1__document_view__init(*out);
+    (*out)->n_heads = read->permitted;
+    return views_of(gate, subject, read, content, retracted, arena, &(*out)->heads, extent, err) &&
+           labels_join(read->labels, NULL, arena, &(*out)->effective_labels, err) &&
+           copy_pb(arena, BYTES_OF(*document), &(*out)->document, err);
+}
+
+/* ---- Get and History -------------------------------------------------------------------------------------------- */
 
 bool gate_get(struct gate *gate, const struct caller *caller, const Chartmesh__V1__GetRequest *request,
               const struct subject *subject, struct arena *arena, Chartmesh__V1__GetReply *out, struct err *err)

@@ -5,16 +5,56 @@
 
 /* ---- Get, List, History ---------------------------------------------------------------------------------------------- */
 
+/* Instead of one document: several, each named once. */
+static bool batch_check(const Chartmesh__V1__GetRequest *request, struct err *err)
+{
+    struct id document;
+    struct hash version;
+    if (request->document.len || request->version.len) {
+        return err_raise_field(err, REASON(FIELD_INVALID), "batch", "batch: instead of document and version");
+    }
+    if (request->n_batch > SERVICE_PAGE_MAX) {
+        return err_raise_field(err, REASON(TOO_LARGE), "batch", "batch: at most %d documents", SERVICE_PAGE_MAX);
+    }
+    for (size_t i = 0; i < request->n_batch; i++) {
+        const Chartmesh__V1__GetItem *item = request->batch[i];
+        if (!field_id(item->document, "batch.document", &document, err) ||
+            (item->version.len && !field_hash(item->version, "batch.version", &version, err))) {
+            return false;
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (bytes_equal(bytes_pb(item->document), bytes_pb(request->batch[j]->document)) &&
+                bytes_equal(bytes_pb(item->version), bytes_pb(request->batch[j]->version))) {
+                return err_raise_field(err, REASON(FIELD_INVALID), "batch", "batch: an item is there twice");
+            }
+        }
+    }
+    return true;
+}
+
 bool records_get(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
 {
     const Chartmesh__V1__GetRequest *request = (const void *)in;
     struct subject subject;
     struct id document;
     struct hash version;
-    return service_subject(call, request->subject, "subject", &subject, err) &&
-           field_id(request->document, "document", &document, err) &&
+    if (!service_subject(call, request->subject, "subject", &subject, err)) {
+        return false;
+    }
+    if (request->n_batch) {
+        return batch_check(request, err) && gate_get_batch(call->service->gate, &call->caller, request, &subject,
+                                                           call->arena, (void *)reply, err);
+    }
+    return field_id(request->document, "document", &document, err) &&
            (!request->version.len || field_hash(request->version, "version", &version, err)) &&
            gate_get(call->service->gate, &call->caller, request, &subject, call->arena, (void *)reply, err);
+}
+
+/* The past does not change; what is still to come would, from page to page. */
+static bool as_of_check(const struct service_call *call, const Chartmesh__V1__Instant *as_of, struct err *err)
+{
+    return !as_of || (as_of->ms >= 0 && (uint64_t)as_of->ms <= world_security_clock(call->service->world).hi_ms) ||
+           err_raise_field(err, REASON(FIELD_INVALID), "as_of", "as_of: from 1970 to this node's now");
 }
 
 bool records_list(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
@@ -32,7 +72,7 @@ bool records_list(struct service_call *call, const ProtobufCMessage *in, Protobu
     if (!service_subject(call, request->subject, "subject", &subject, err) ||
         !field_codings(request->class_, request->n_class_, "class", err) ||
         !field_codings(request->category, request->n_category, "category", err) ||
-        !field_period(request->clinical, "clinical", err) ||
+        !field_period(request->clinical, "clinical", err) || !as_of_check(call, request->as_of, err) ||
         !field_page(request->page_size, SERVICE_PAGE_MAX, 50, &max, err) ||
         !message_pack(&asked.base, call->arena, &key, err)) {
         return false;
