@@ -4,6 +4,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static const char *const FAMILY_NAME[FAMILY_COUNT] = {
+    "meta", "key", "record", "chunk", "log", "map", "index", "stream", "statement",
+};
+
+const char *store_family_name(enum store_family family)
+{
+    return FAMILY_NAME[family];
+}
+
+const char *store_place(enum store_family family, struct bytes key, char out[STORE_PLACE_TEXT])
+{
+    enum { KEY_SHOWN = 24 };
+    char hex[2 * KEY_SHOWN + 1];
+    snprintf(out, STORE_PLACE_TEXT, "family %s at %s%s", FAMILY_NAME[family],
+             bytes_hex(BYTES(key.data, MIN(key.len, KEY_SHOWN)), hex), key.len > KEY_SHOWN ? "..." : "");
+    return out;
+}
+
 void *store_must_alloc(size_t size)
 {
     void *memory = calloc(1, size);

@@ -35,6 +35,12 @@ enum store_family {
     FAMILY_COUNT
 };
 
+/* store_family_name: "meta", "key" and so on. store_place writes where a row is, for errors: "family key at
+ * 64a1…". Returns `out`. */
+enum { STORE_PLACE_TEXT = 80 };
+const char *store_family_name(enum store_family family);
+const char *store_place(enum store_family family, struct bytes key, char out[STORE_PLACE_TEXT]);
+
 enum { STORE_KEY_MAX = 1024, STORE_VALUE_MAX = 32 << 20, STORE_BATCH_MAX = 128 << 20 };
 
 /* Told that the disk failed: whether it has what was last written is unknown. Ends the process (world_fatal): an

@@ -17,10 +17,6 @@ enum {
     FAMILIES = FAMILY_COUNT + 1              /* RocksDB wants its "default", which stays empty, first */
 };
 
-static const char *const FAMILY_NAME[FAMILIES] = {
-    "default", "meta", "key", "record", "chunk", "log", "map", "index", "stream", "statement",
-};
-
 struct store {
     rocksdb_t *db;
     rocksdb_column_family_handle_t *family[FAMILIES];
@@ -97,33 +93,57 @@ static bool fail(const struct store *store, struct err *err)
 static bool raise_read(const struct store *store, char *message, enum store_family family, struct bytes key,
                        struct err *err)
 {
-    enum { KEY_SHOWN = 24 };
-    char hex[2 * KEY_SHOWN + 1];
+    char place[STORE_PLACE_TEXT];
     raise_rocks(store, message, err);
-    err_wrap(err, "store: family %s at key %s%s", FAMILY_NAME[1 + family],
-             bytes_hex(BYTES(key.data, MIN(key.len, KEY_SHOWN)), hex), key.len > KEY_SHOWN ? "..." : "");
+    err_wrap(err, "store: %s", store_place(family, key, place));
     return err->code == ERR_CORRUPT ? false : fail(store, err);
 }
 
-/* What RocksDB wrote into its LOG of the newest failure in the background; "" if nothing is there (yet). */
-static void background_reason(const struct store *store, char *out, size_t size)
+/* The end of what RocksDB tells in its LOG. */
+enum { LOG_TAIL = 8192 };
+static void log_tail(const struct store *store, char out[LOG_TAIL])
 {
-    static const char before[] = "Waiting after background ";
-    char path[PATH_MAX + 8], tail[8192];
+    char path[PATH_MAX + 8];
     snprintf(path, sizeof path, "%s/LOG", store->rows);
     FILE *file = fopen(path, "re");
     out[0] = '\0';
     if (!file) {
         return;
     }
-    if (fseek(file, -(long)(sizeof tail - 1), SEEK_END) != 0) {
+    if (fseek(file, -(long)(LOG_TAIL - 1), SEEK_END) != 0) {
         rewind(file);
     }
-    tail[fread(tail, 1, sizeof tail - 1, file)] = '\0';
+    out[fread(out, 1, LOG_TAIL - 1, file)] = '\0';
     fclose(file);
+    shorten(store, out);
+}
+
+/* The newest failure in the background; "" if nothing is told of it (yet). */
+static void background_reason(const struct store *store, char *out, size_t size)
+{
+    static const char before[] = "Waiting after background ";
+    char tail[LOG_TAIL];
+    log_tail(store, tail);
+    out[0] = '\0';
     for (char *at = tail; (at = strstr(at, before)); at++) {
         snprintf(out, size, "%.*s", (int)strcspn(at + sizeof before - 1, ",\n"), at + sizeof before - 1);
-        shorten(store, out);
+    }
+}
+
+/* The error of a write-ahead log that does not verify has no file's name: "000035.log: dropping 90 bytes" is told.
+ */
+static void name_wal(const struct store *store, struct err *err)
+{
+    static const char after[] = ".log: dropping";
+    char tail[LOG_TAIL];
+    log_tail(store, tail);
+    char *at = strstr(tail, after);
+    if (at && err->code == ERR_CORRUPT) {
+        char *begin = at;
+        while (begin > tail && begin[-1] != ' ') {
+            begin--;
+        }
+        err_wrap(err, "write-ahead log %.*s.log", (int)(at - begin), begin);
     }
 }
 
@@ -169,7 +189,7 @@ static bool base_options(struct store *store, size_t memory, struct err *err)
     rocksdb_options_set_write_buffer_size(store->base, MAX(memory / 4, (size_t)1 << 20));
     rocksdb_options_set_max_background_jobs(store->base, 2);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(store->base, 1);
-    rocksdb_options_set_info_log_level(store->base, 2);      /* warnings and worse */
+    rocksdb_options_set_info_log_level(store->base, 2); /* warnings and worse */
     store->cache = rocksdb_cache_create_lru(memory / 2);
     return true;
 }
@@ -178,7 +198,7 @@ static bool base_options(struct store *store, size_t memory, struct err *err)
 static void table_options(const struct store *store, rocksdb_options_t *options)
 {
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
-    rocksdb_block_based_options_set_checksum(table, 4);      /* kXXH3 */
+    rocksdb_block_based_options_set_checksum(table, 4); /* kXXH3 */
     rocksdb_block_based_options_set_format_version(table, 5);
     rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(10));
     rocksdb_block_based_options_set_block_cache(table, store->cache);
@@ -210,12 +230,18 @@ static void family_options(struct store *store)
 static bool open_rows(struct store *store, struct err *err)
 {
     char *message = NULL;
+    const char *names[FAMILIES] = {"default"};
+    for (enum store_family family = 0; family < FAMILY_COUNT; family++) {
+        names[1 + family] = store_family_name(family);
+    }
     store->db =
-        rocksdb_open_column_families(store->base, store->rows, FAMILIES, FAMILY_NAME,
+        rocksdb_open_column_families(store->base, store->rows, FAMILIES, names,
                                      (const rocksdb_options_t *const *)store->options, store->family, &message);
     if (message) {
         store->db = NULL;
-        return raise_rocks(store, message, err);
+        raise_rocks(store, message, err);
+        name_wal(store, err);
+        return false;
     }
     store->reads = rocksdb_readoptions_create();
     rocksdb_readoptions_set_verify_checksums(store->reads, 1);
@@ -349,7 +375,7 @@ bool store_get(struct store *store, const struct store_snapshot *at, enum store_
         return false;
     }
     if (!slice) {
-        return err_raise(err, ERR_NOT_FOUND, "store: no such row in family %s", FAMILY_NAME[1 + family]);
+        return err_raise(err, ERR_NOT_FOUND, "store: no such row in family %s", store_family_name(family));
     }
     size_t len = 0;
     const char *value = rocksdb_pinnableslice_value(slice, &len);
@@ -386,7 +412,7 @@ bool store_iter_open(struct store *store, const struct store_snapshot *at, enum 
     if (at) {
         rocksdb_readoptions_set_snapshot(iter->reads, at->snapshot);
     }
-    const struct span_bounds *bounds = &iter->bounds;        /* RocksDB keeps pointers into it */
+    const struct span_bounds *bounds = &iter->bounds; /* RocksDB keeps pointers into it */
     rocksdb_readoptions_set_iterate_lower_bound(iter->reads, (const char *)bounds->lower, bounds->lower_len);
     if (bounds->bounded) {
         rocksdb_readoptions_set_iterate_upper_bound(iter->reads, (const char *)bounds->upper, bounds->upper_len);
