@@ -34,47 +34,6 @@ const struct id *log_facility(const struct log *log)
     return &log->facility;
 }
 
-/* ---- The tree ------------------------------------------------------------------------------------------------ */
-
-struct log_size log_size(struct log *log)
-{
-    AUTO_LOCKED(locked, log->lock);
-    return log->durable;
-}
-
-static bool within(struct log *log, uint64_t size, struct err *err)
-{
-    uint64_t have = log_size(log).size;
-    return size <= have ||
-           err_raise(err, ERR_RANGE, "log: %ju is beyond its %ju entries", (uintmax_t)size, (uintmax_t)have);
-}
-
-bool log_root_at(struct log *log, uint64_t size, struct hash *out, struct err *err)
-{
-    struct merkle_source source = log_source(log);
-    return within(log, size, err) && merkle_root_at(&source, size, out, err);
-}
-
-bool log_inclusion(struct log *log, uint64_t index, uint64_t size, struct hash path[MERKLE_PATH_MAX], size_t *len,
-                   struct err *err)
-{
-    struct merkle_source source = log_source(log);
-    if (index >= size) {
-        return err_raise(err, ERR_RANGE, "log: no entry %ju in a tree of %ju", (uintmax_t)index, (uintmax_t)size);
-    }
-    return within(log, size, err) && merkle_path(&source, index, size, path, len, err);
-}
-
-bool log_consistency(struct log *log, uint64_t from, uint64_t to, struct hash path[2 * MERKLE_PATH_MAX],
-                     size_t *len, struct err *err)
-{
-    struct merkle_source source = log_source(log);
-    if (from == 0 || from > to) {
-        return err_raise(err, ERR_RANGE, "log: no consistency from %ju to %ju", (uintmax_t)from, (uintmax_t)to);
-    }
-    return within(log, to, err) && merkle_consistency(&source, from, to, path, len, err);
-}
-
 /* ---- Entries and chains ----------------------------------------------------------------------------------------- */
 
 static bool entry_open_sealed(struct log *log, struct bytes sealed, struct arena *arena, struct log_opened *out,
@@ -115,6 +74,15 @@ static bool entry_open_sealed(struct log *log, struct bytes sealed, struct arena
                  : err_raise(err, ERR_NOT_FOUND, "log: the key of this entry is destroyed");
 }
 
+/* The row is the entry that stands there in the tree, not one from another place. */
+static bool is_leaf(struct log *log, uint64_t index, const struct hash *commitment, struct err *err)
+{
+    struct merkle_source source = log_source(log);
+    struct hash stored, leaf = leaf_hash(commitment);
+    return source.get(source.context, 0, index, &stored, err) &&
+           (hash_equal(&stored, &leaf) || err_raise(err, ERR_CORRUPT, "it is not what its leaf says"));
+}
+
 bool log_entry_at(struct log *log, uint64_t index, struct arena *arena, struct log_opened *out, struct err *err)
 {
     struct row row = row_number('e', index);
@@ -125,11 +93,11 @@ bool log_entry_at(struct log *log, uint64_t index, struct arena *arena, struct l
     }
     struct reader r = reader_of(value);
     out->commitment = read_hash(&r);
-    if (!r.ok || !entry_open_sealed(log, r.left, arena, out, err)) {
-        return r.ok ? err_wrap(err, "log entry %ju", (uintmax_t)index)
-                    : err_raise(err, ERR_CORRUPT, "log entry %ju: short row", (uintmax_t)index);
+    if (!r.ok) {
+        return err_raise(err, ERR_CORRUPT, "log entry %ju: short row", (uintmax_t)index);
     }
-    return true;
+    return (is_leaf(log, index, &out->commitment, err) && entry_open_sealed(log, r.left, arena, out, err)) ||
+           err_wrap(err, "log entry %ju (family log)", (uintmax_t)index);
 }
 
 static bool sealed_row(struct log *log, const struct row *row, struct arena *arena, struct bytes *plain,

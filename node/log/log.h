@@ -175,7 +175,8 @@ NODISCARD bool log_cosignature(struct log *log, uint64_t size, const char *witne
 NODISCARD bool log_cosigned(struct log *log, uint64_t min_size, unsigned quorum, uint32_t wait_ms,
                             struct arena *arena, struct bytes *note, uint64_t *size, struct err *err);
 
-/* log_root_at, log_inclusion, log_consistency: over the stored tree (ERR_RANGE: beyond the head). */
+/* log_root_at, log_inclusion, log_consistency: over the stored tree, and checked against the signed root
+ * (ERR_RANGE: beyond the head; ERR_CORRUPT: a stored hash is damaged). */
 NODISCARD bool log_root_at(struct log *log, uint64_t size, struct hash *out, struct err *err);
 NODISCARD bool log_inclusion(struct log *log, uint64_t index, uint64_t size, struct hash path[MERKLE_PATH_MAX],
                              size_t *len, struct err *err);

@@ -136,6 +136,11 @@ struct merkle_source log_source(struct log *log);
 struct row row_who(struct log *log, const struct log_who *who);
 struct hash leaf_hash(const struct hash *commitment);                      /* of the tree's leaf */
 
+/* log_notes.c: log_note_open reads a stored checkpoint. ERR_CORRUPT: not one that this node signed; `what` it is.
+ */
+NODISCARD bool log_note_open(const struct log *log, struct bytes note, const char *what, struct checkpoint *out,
+                             struct err *err);
+
 /* log_notes.c: the anchor. log_anchor_save saves the newest checkpoint unless it is saved already; no lock is
  * held. log_anchor_later has it saved within ANCHOR_EVERY_MS; the lock is held. */
 void log_anchor_save(struct log *log);

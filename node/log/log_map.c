@@ -98,8 +98,10 @@ bool log_map_prove(struct log *log, const struct hash *map_key, uint64_t epoch, 
     struct log_opened entry;
     struct map *map;
     epoch = epoch ? epoch : log_map_epoch(log);
-    if (epoch == 0 || !log_entry_at(log, epoch - 1, &arena, &entry, err) ||
-        entry.message->kind != CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_MAP) {
+    if (epoch && !log_entry_at(log, epoch - 1, &arena, &entry, err) && err->code == ERR_CORRUPT) {
+        return false;
+    }
+    if (epoch == 0 || !entry.message || entry.message->kind != CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_MAP) {
         return err_raise(err, ERR_NOT_FOUND, "log: no map epoch %ju", (uintmax_t)epoch);
     }
     if (!map_of(log, epoch, &map, err)) {

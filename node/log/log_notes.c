@@ -15,6 +15,15 @@ bool log_note_set(struct log_note *note, struct bytes view, struct err *err)
     return true;
 }
 
+bool log_note_open(const struct log *log, struct bytes note, const char *what, struct checkpoint *out,
+                   struct err *err)
+{
+    const struct note_key key = {
+        .name = log->origin, .type = NOTE_LOG, .public_key = *signing_key_public(keys_checkpoint(log->keys))};
+    return checkpoint_open(note, &key, 1, out, err) ||
+           err_raise(err, ERR_CORRUPT, "log: the %s (family meta) is not one that this node signed", what);
+}
+
 bool log_checkpoint(struct log *log, struct arena *arena, struct bytes *note, struct err *err)
 {
     AUTO_ARENA(scratch, NOTE_ARENA);
@@ -28,9 +37,13 @@ bool log_checkpoint(struct log *log, struct arena *arena, struct bytes *note, st
     if (!checkpoint_open(newest, NULL, 0, &a, err)) {
         return err_wrap(err, "checkpoint");
     }
-    if (store_get(log->store, NULL, FAMILY_META, BYTES_LIT("cosigned"), &scratch, &cosigned, err) &&
-        checkpoint_open(cosigned, NULL, 0, &b, err) && a.size == b.size) {
-        newest = cosigned;
+    if (store_get(log->store, NULL, FAMILY_META, BYTES_LIT("cosigned"), &scratch, &cosigned, err)) {
+        if (!log_note_open(log, cosigned, "stored cosigned checkpoint", &b, err)) {
+            return false;
+        }
+        newest = a.size == b.size ? cosigned : newest;
+    } else if (err->code != ERR_NOT_FOUND) {
+        return err_wrap(err, "checkpoint");
     }
     return arena_copy(arena, newest, note, err);
 }
@@ -53,9 +66,12 @@ bool log_cosignature(struct log *log, uint64_t size, const char *witness, struct
     char start[300];
     AUTO_LOCKED(cosigning, log->cosign_lock);
     if (!store_get(log->store, NULL, FAMILY_META, BYTES_LIT("cosigned"), &arena, &cosigned, err)) {
+        if (err->code != ERR_NOT_FOUND) {
+            return false;
+        }
         cosigned = BYTES_NONE;
-    } else if (!checkpoint_open(cosigned, NULL, 0, &checkpoint, err)) {
-        return err_wrap(err, "stored cosigned checkpoint");
+    } else if (!log_note_open(log, cosigned, "stored cosigned checkpoint", &checkpoint, err)) {
+        return false;
     }
     bool same = cosigned.len && checkpoint.size == size;
     if (cosigned.len && checkpoint.size > size) {
@@ -64,10 +80,9 @@ bool log_cosignature(struct log *log, uint64_t size, const char *witness, struct
     note = cosigned;
     if (!same) {
         struct hash root;
-        struct merkle_source source = log_source(log);
-        if (size > log_size(log).size || !merkle_root_at(&source, size, &root, err) ||
+        if (!log_root_at(log, size, &root, err) ||
             !checkpoint_sign(log->origin, size, &root, keys_checkpoint(log->keys), &arena, &note, err)) {
-            return err_raise(err, ERR_RANGE, "log: no checkpoint of size %ju to cosign", (uintmax_t)size);
+            return err_wrap(err, "a checkpoint of size %ju to cosign", (uintmax_t)size);
         }
     }
     snprintf(start, sizeof start, "\n\xe2\x80\x94 %s ", witness);
@@ -101,6 +116,9 @@ bool log_cosigned(struct log *log, uint64_t min_size, unsigned quorum, uint32_t 
                 return err_wrap(err, "stored cosigned checkpoint");
             }
             if (checkpoint.size >= min_size && cosignatures(cosigned) >= quorum) {
+                if (!log_note_open(log, cosigned, "stored cosigned checkpoint", &checkpoint, err)) {
+                    return false;
+                }
                 *size = checkpoint.size;
                 return arena_copy(arena, cosigned, note, err);
             }

@@ -66,8 +66,6 @@ static bool check_frontier(struct log *log, uint64_t size, struct err *err)
     AUTO_ARENA(arena, ROW_ARENA);
     struct bytes note;
     struct checkpoint checkpoint;
-    struct note_key key = {
-        .name = log->origin, .type = NOTE_LOG, .public_key = *signing_key_public(keys_checkpoint(log->keys))};
     struct merkle_source source = log_source(log);
     if (!merkle_edge_load(&source, size, &log->edge, err)) {
         return err_wrap(err, "the edge of a tree of %ju leaves", (uintmax_t)size);
@@ -75,8 +73,8 @@ static bool check_frontier(struct log *log, uint64_t size, struct err *err)
     if (!store_get(log->store, NULL, FAMILY_META, BYTES_LIT("checkpoint"), &arena, &note, err)) {
         return absent(err, "the stored checkpoint");
     }
-    if (!checkpoint_open(note, &key, 1, &checkpoint, err)) {
-        return err_raise(err, ERR_CORRUPT, "log: the stored checkpoint is not one that this node signed");
+    if (!log_note_open(log, note, "stored checkpoint", &checkpoint, err)) {
+        return false;
     }
     struct hash root = merkle_edge_root(&log->edge);
     if (checkpoint.size != size || !hash_equal(&checkpoint.root, &root)) {
@@ -106,7 +104,8 @@ static bool check_tail(struct log *log, uint64_t size, struct err *err)
         commitment = read_hash(&r);
         leaf = leaf_hash(&commitment);
         if (!r.ok || !bytes_equal(stored, BYTES_OF(leaf))) {
-            return err_raise(err, ERR_CORRUPT, "log: entry %ju is not what its leaf says", (uintmax_t)index);
+            return err_raise(err, ERR_CORRUPT, "log: entry %ju (family log) is not what its leaf says",
+                             (uintmax_t)index);
         }
     }
     return true;
@@ -183,6 +182,21 @@ static bool load_map(struct log *log, struct err *err)
     return store_iter_check(iter, err);
 }
 
+/* The statement that this incarnation began with: it goes to peers and auditors as it is stored. */
+static bool check_epoch(struct log *log, struct err *err)
+{
+    struct statement statement;
+    AUTO_ARENA(arena, ROW_ARENA);
+    if (!store_get(log->store, NULL, FAMILY_META, BYTES_LIT("epoch"), &log->arena, &log->epoch_statement, err)) {
+        return absent(err, "the statement of its epoch");
+    }
+    return (statement_parse(log->epoch_statement, &arena, &statement, err) &&
+            statement_verify(&statement, STATEMENT_EPOCH, &log->network,
+                             signing_key_public(keys_statement(log->keys)), 1, 1, err)) ||
+           err_raise(err, ERR_CORRUPT,
+                     "log: the statement of its epoch (family meta) is not one that this node signed");
+}
+
 static bool later_start(struct log *log, struct bytes state, struct err *err)
 {
     struct reader r = reader_of(state);
@@ -199,11 +213,8 @@ static bool later_start(struct log *log, struct bytes state, struct err *err)
     }
     snprintf(log->origin, sizeof log->origin, "%s/log/%016jx", log->domain, (uintmax_t)log->incarnation);
     world_hlc_restore(log->world, log->last_hlc);
-    if (!store_get(log->store, NULL, FAMILY_META, BYTES_LIT("epoch"), &log->arena, &log->epoch_statement, err)) {
-        return absent(err, "the statement of its epoch");
-    }
-    if (!check_frontier(log, size, err) || !check_tail(log, size, err) || !check_anchor(log, err) ||
-        !load_map(log, err) || !load_feed(log, err)) {
+    if (!check_epoch(log, err) || !check_frontier(log, size, err) || !check_tail(log, size, err) ||
+        !check_anchor(log, err) || !load_map(log, err) || !load_feed(log, err)) {
         return false;
     }
     log->map_since = (uint32_t)MIN(size - log->map_epoch, UINT32_MAX);

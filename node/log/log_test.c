@@ -304,6 +304,30 @@ static void test_log__a_changed_entry_is_found_at_start(void **state)
     assert_ok(log_fixture_open(f, &err));
 }
 
+/* A hash row that was changed proves nothing: nobody is given a path with it, nor a root made of it. */
+static void test_log__a_changed_hash_of_the_tree_is_found_when_it_is_needed(void **state)
+{
+    struct log_fixture *f = *state;
+    struct err err;
+    struct hash path[2 * MERKLE_PATH_MAX], root;
+    size_t len;
+    const uint8_t key[10] = {'h', 1};    /* over entries 0 and 1 */
+    for (size_t i = 0; i < 6; i++) {
+        log_fixture_write(f, &f->subject, &log_alice);
+    }
+    assert_ok(log_inclusion(f->log, 2, 4, path, &len, &err));
+    assert_ok(log_consistency(f->log, 2, 5, path, &len, &err));
+    assert_ok(log_root_at(f->log, 3, &root, &err));
+    damage(f, FAMILY_LOG, BYTES(key, sizeof key));
+    assert_err(ERR_CORRUPT, log_inclusion(f->log, 2, 4, path, &len, &err));
+    assert_non_null(strstr(err.text, "family log"));
+    assert_err(ERR_CORRUPT, log_consistency(f->log, 2, 5, path, &len, &err));
+    assert_err(ERR_CORRUPT, log_root_at(f->log, 3, &root, &err));
+    assert_ok(log_inclusion(f->log, 0, 4, path, &len, &err));    /* needs it not */
+    damage(f, FAMILY_LOG, BYTES(key, sizeof key));
+    assert_ok(log_inclusion(f->log, 2, 4, path, &len, &err));
+}
+
 static void test_log__cosignatures_are_kept_for_the_newest_size(void **state)
 {
     struct log_fixture *f = *state;
@@ -393,6 +417,7 @@ int main(void)
         WITH_LOG(test_log__I29_a_store_that_lost_what_is_a_second_old_is_refused),
         WITH_LOG(test_log__the_anchor_follows_every_second_of_writing_and_a_crash),
         WITH_LOG(test_log__a_changed_entry_is_found_at_start),
+        WITH_LOG(test_log__a_changed_hash_of_the_tree_is_found_when_it_is_needed),
         WITH_LOG(test_log__cosignatures_are_kept_for_the_newest_size),
         WITH_LOG(test_log__the_feed_gives_every_row_once_and_goes_on_after_a_restart),
         WITH_LOG(test_log__a_feed_row_without_an_entry_hides_none_that_follows),

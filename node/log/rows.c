@@ -53,8 +53,9 @@ bool log_seal(struct log *log, const struct row *row, struct bytes plain, struct
 bool log_unseal(struct log *log, const struct row *row, struct bytes sealed, struct arena *arena,
                 struct bytes *out, struct err *err)
 {
+    char place[STORE_PLACE_TEXT];
     return seal_open(keys_facility(log->keys, FACILITY_KEY_INDEX), row_bytes(row), sealed, arena, out, err) ||
-           err_wrap(err, "log row '%c'", row->bytes[0]);
+           err_wrap(err, "log: %s", store_place(FAMILY_MAP, row_bytes(row), place));
 }
 
 static bool source_get(void *context, unsigned level, uint64_t n, struct hash *out, struct err *err)
