@@ -23,6 +23,12 @@ struct chart_row chart_row_of(const struct bytes *parts, size_t count)
     return row;
 }
 
+bool chart_row_wrap(enum store_family family, const struct chart_row *row, struct err *err)
+{
+    char place[STORE_PLACE_TEXT];
+    return err_wrap(err, "chart: %s", store_place(family, chart_row_view(row), place));
+}
+
 bool chart_put_sealed(struct chart *chart, struct log_txn *txn, enum store_family family,
                       const struct chart_row *row, struct bytes plain, struct err *err)
 {
@@ -41,8 +47,9 @@ bool chart_get_sealed(struct chart *chart, enum store_family family, const struc
 {
     struct bytes sealed;
     return store_get(chart->store, NULL, family, chart_row_view(row), arena, &sealed, err) &&
-           seal_open(keys_facility(chart->keys, FACILITY_KEY_INDEX), chart_row_view(row), sealed, arena, plain,
-                     err);
+           (seal_open(keys_facility(chart->keys, FACILITY_KEY_INDEX), chart_row_view(row), sealed, arena, plain,
+                      err) ||
+            chart_row_wrap(family, row, err));
 }
 
 bool chart_each(struct chart *chart, enum store_family family, struct bytes prefix, struct bytes from,
@@ -90,7 +97,7 @@ bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family 
     AUTO_ARENA(arena, 4096);
     struct bytes value;
     uint64_t incarnation = log_incarnation(chart->log), tag = 0, counter = 0;
-    if (store_get(chart->store, NULL, family, chart_row_view(row), &arena, &value, err)) {
+    if (chart_get_sealed(chart, family, row, &arena, &value, err)) {
         struct reader r = reader_of(value);
         uint64_t drawn_in = read_u64be(&r);
         tag = read_u64be(&r);
@@ -111,11 +118,10 @@ bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family 
     put_u64be(fresh, incarnation);
     put_u64be(fresh + 8, tag);
     put_u64be(fresh + 16, counter);
-    store_put(log_txn_rows(txn), family, chart_row_view(row), BYTES(fresh, sizeof fresh));
     *out = (Chartmesh__V1__Dot)CHARTMESH__V1__DOT__INIT;
     out->tag = tag;
     out->counter = counter;
-    return true;
+    return chart_put_sealed(chart, txn, family, row, BYTES(fresh, sizeof fresh), err);
 }
 
 /* ---- Opening ------------------------------------------------------------------------------------------------- */
@@ -453,6 +459,7 @@ bool chart_statement(struct chart *chart, const struct hash *id, struct arena *a
     if (!r.ok) {
         return err_raise(err, ERR_CORRUPT, "chart: a statement row of %zu bytes", value.len);
     }
-    return keys_audit(chart->keys, &p, year, NULL, &ak, err) &&
-           statement_row_open(&ak, id, r.left, arena, envelope, err);
+    return (keys_audit(chart->keys, &p, year, NULL, &ak, err) &&
+            statement_row_open(&ak, id, r.left, arena, envelope, err)) ||
+           chart_row_wrap(FAMILY_STATEMENT, &row, err);
 }

@@ -71,6 +71,9 @@ NODISCARD bool chart_put_sealed(struct chart *chart, struct log_txn *txn, enum s
 NODISCARD bool chart_get_sealed(struct chart *chart, enum store_family family, const struct chart_row *row,
                                 struct arena *arena, struct bytes *plain, struct err *err);
 
+/* chart_row_wrap says of which row an error is, and returns false. */
+bool chart_row_wrap(enum store_family family, const struct chart_row *row, struct err *err);
+
 /* chart_each calls `fn` for every row with the prefix, in order, until it returns false (*stop) or fails. */
 NODISCARD bool chart_each(struct chart *chart, enum store_family family, struct bytes prefix, struct bytes from,
                           bool (*fn)(void *context, struct bytes key, struct bytes value, bool *stop,

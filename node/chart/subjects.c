@@ -127,7 +127,7 @@ bool chart_generation(struct chart *chart, const struct subject *subject, struct
     struct bytes value;
     struct chart_row row = ROW(LETTER("g"), BYTES_OF(subject->p));
     *out = (struct generation){.incarnation = log_incarnation(chart->log)};
-    if (!store_get(chart->store, NULL, FAMILY_INDEX, chart_row_view(&row), &arena, &value, err)) {
+    if (!chart_get_sealed(chart, FAMILY_INDEX, &row, &arena, &value, err)) {
         return err->code == ERR_NOT_FOUND;
     }
     struct reader r = reader_of(value);
@@ -147,8 +147,7 @@ bool chart_generation_raise(struct chart *chart, struct log_txn *txn, const stru
     out->generation = out->incarnation == incarnation ? out->generation + 1 : 1;
     out->incarnation = incarnation;
     struct be64 both[2] = {be64(out->incarnation), be64(out->generation)};
-    store_put(log_txn_rows(txn), FAMILY_INDEX, chart_row_view(&row), BYTES(both, sizeof both));
-    return true;
+    return chart_put_sealed(chart, txn, FAMILY_INDEX, &row, BYTES(both, sizeof both), err);
 }
 
 /* ---- Identifiers ----------------------------------------------------------------------------------------------- */

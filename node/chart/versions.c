@@ -35,7 +35,9 @@ static bool open_version(struct version_list *list, const struct hash *id, struc
               statement_parse(out->envelope, list->arena, &statement, err);
     secret_wipe(&keys, sizeof keys);
     if (!ok) {
-        return err_wrap(err, "stored version");
+        struct chart_row place =
+            ROW(BYTES_OF(list->subject->p), BYTES_OF(*list->document), LETTER("v"), BYTES_OF(*id));
+        return chart_row_wrap(FAMILY_RECORD, &place, err);
     }
     if (statement.kind != STATEMENT_VERSION || !hash_equal(&statement.id, id)) {
         return err_raise(err, ERR_CORRUPT, "chart: a version row holds another statement");
@@ -426,9 +428,10 @@ bool chart_content_meta_read(struct chart *chart, const struct id *p, const stru
     struct bytes sealed;
     struct chart_content found;
     struct chart_row row = ROW(BYTES_OF(*p), BYTES_OF(*document), LETTER("m"), BYTES_OF(*content));
-    bool ok = chart_content_load(chart, p, content, &found, err) &&
-              store_get(chart->store, NULL, FAMILY_RECORD, chart_row_view(&row), &arena, &sealed, err) &&
-              meta_open(&found.keys, content, sealed, &arena, out, err);
+    bool ok =
+        chart_content_load(chart, p, content, &found, err) &&
+        store_get(chart->store, NULL, FAMILY_RECORD, chart_row_view(&row), &arena, &sealed, err) &&
+        (meta_open(&found.keys, content, sealed, &arena, out, err) || chart_row_wrap(FAMILY_RECORD, &row, err));
     secret_wipe(&found.keys, sizeof found.keys);
     return ok;
 }

@@ -405,8 +405,11 @@ bool read_chunk(struct gate *gate, const struct chart_content *content, uint64_t
     if (!chart_content_chunk_read(gate->chart, &content->id, index, arena, &sealed, err)) {
         return chunk_missing(gate, content, index, err);
     }
-    return chunk_open(&content->keys, &content->id, index, last, sealed, arena, coded, err) &&
-           chunk_decode(*coded, chunk_length(length, index), arena, plain, err);
+    char hex[2 * ID_LEN + 1];
+    return (chunk_open(&content->keys, &content->id, index, last, sealed, arena, coded, err) &&
+            chunk_decode(*coded, chunk_length(length, index), arena, plain, err)) ||
+           err_wrap(err, "family chunk at content %s, chunk %ju", bytes_hex(BYTES_OF(content->id), hex),
+                    (uintmax_t)index);
 }
 
 bool content_is_here(struct gate *gate, const struct chart_version *version, bool *out, struct err *err)

@@ -105,19 +105,31 @@ static bool get_wrapped(struct store *store, const struct row_key *row, uint32_t
     }
     struct bytes key = read_bytes(&r, WRAPPED_LEN);
     if (!reader_end(&r)) {
-        return err_raise(err, ERR_CORRUPT, "keys: row '%c' has %zu bytes", row->bytes[0], value.len);
+        char place[STORE_PLACE_TEXT];
+        return err_raise(err, ERR_CORRUPT, "keys: %s: a row of %zu bytes",
+                         store_place(FAMILY_KEY, row_view(row), place), value.len);
     }
     memcpy(wrapped, key.data, WRAPPED_LEN);
     return true;
 }
 
-static bool unwrap_epoch(const struct keys *keys, uint32_t epoch, const uint8_t wrapped[WRAPPED_LEN],
-                         struct hash *out, struct err *err)
+static bool unwrap(const struct row_key *row, const struct hash *kek, const uint8_t wrapped[WRAPPED_LEN],
+                   struct hash *out, struct err *err)
 {
+    char place[STORE_PLACE_TEXT];
+    return key_unwrap(kek, BYTES(wrapped, WRAPPED_LEN), out, err) ||
+           err_wrap(err, "keys: %s", store_place(FAMILY_KEY, row_view(row), place));
+}
+
+static bool unwrap_epoch(const struct keys *keys, const struct row_key *row, uint32_t epoch,
+                         const uint8_t wrapped[WRAPPED_LEN], struct hash *out, struct err *err)
+{
+    char place[STORE_PLACE_TEXT];
     if (epoch != keys->epoch) {
-        return err_raise(err, ERR_CORRUPT, "keys: a key of epoch %u, the keyring holds %u", epoch, keys->epoch);
+        return err_raise(err, ERR_CORRUPT, "keys: %s: a key of epoch %u, the keyring holds %u",
+                         store_place(FAMILY_KEY, row_view(row), place), epoch, keys->epoch);
     }
-    return key_unwrap(&keys->secrets->kek, BYTES(wrapped, WRAPPED_LEN), out, err);
+    return unwrap(row, &keys->secrets->kek, wrapped, out, err);
 }
 
 /* ---- Opening ----------------------------------------------------------------------------------------------- */
@@ -186,7 +198,7 @@ static bool facility_keys_open(struct keys *keys, struct err *err)
         uint8_t wrapped[WRAPPED_LEN];
         uint32_t epoch = keys->epoch;
         if (get_wrapped(keys->store, &row, &epoch, 1, wrapped, err)) {
-            if (!unwrap_epoch(keys, epoch, wrapped, key, err)) {
+            if (!unwrap_epoch(keys, &row, epoch, wrapped, key, err)) {
                 return err_wrap(err, "facility key %d", (int)which);
             }
         } else if (err->code == ERR_NOT_FOUND) {
@@ -263,7 +275,7 @@ static bool patient_key(struct keys *keys, const struct id *p, struct hash *pk, 
     uint8_t wrapped[WRAPPED_LEN];
     uint32_t numbers[2];
     if (!get_wrapped(keys->store, &row, numbers, 2, wrapped, err) ||
-        !unwrap_epoch(keys, numbers[1], wrapped, pk, err)) {
+        !unwrap_epoch(keys, &row, numbers[1], wrapped, pk, err)) {
         return false;
     }
     *generation = numbers[0];
@@ -311,15 +323,17 @@ static bool dek_rows(struct keys *keys, const struct id *p, const struct id *con
             return true;
         }
     }
-    return err_raise(err, ERR_CORRUPT, "keys: a content key of generation %u, the patient's is %u", wrapped_by,
-                     generation);
+    char place[STORE_PLACE_TEXT];
+    return err_raise(err, ERR_CORRUPT, "keys: %s: of generation %u, the patient's key is of %u",
+                     store_place(FAMILY_KEY, row_view(&row), place), wrapped_by, generation);
 }
 
 bool keys_dek(struct keys *keys, const struct id *p, const struct id *content, struct hash *dek, struct err *err)
 {
     AUTO_WIPE_HASH(pk);
     uint8_t wrapped[WRAPPED_LEN];
-    return dek_rows(keys, p, content, &pk, wrapped, err) && key_unwrap(&pk, BYTES(wrapped, WRAPPED_LEN), dek, err);
+    struct row_key row = row_dek(p, content);
+    return dek_rows(keys, p, content, &pk, wrapped, err) && unwrap(&row, &pk, wrapped, dek, err);
 }
 
 bool keys_purge(struct keys *keys, const struct id *p, const struct id *keep, size_t count,
@@ -376,7 +390,7 @@ static bool audit_stored(const struct keys *keys, const struct id *p, unsigned y
     uint8_t wrapped[WRAPPED_LEN];
     uint32_t epoch;
     return get_wrapped(keys->store, &row, &epoch, 1, wrapped, err) &&
-           (unwrap_epoch(keys, epoch, wrapped, ak, err) || err_wrap(err, "audit key of %u", year));
+           (unwrap_epoch(keys, &row, epoch, wrapped, ak, err) || err_wrap(err, "audit key of %u", year));
 }
 
 static void audit_put(const struct keys *keys, const struct audit_slot *slot, struct store_batch *rows)
