@@ -1,22 +1,20 @@
 #include "tests/bench/bench.h"
 
-#include <ftw.h>
-#include <pthread.h>
-#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
-/* ---- Times: how many calls took how long, in 32 steps per doubling ---------------------------------------------- */
+/* ---- Times ------------------------------------------------------------------------------------------------------- */
 
-enum { STEP_BITS = 5, STEPS = 1 << STEP_BITS, TIMES = 64 * STEPS };
+enum { STEPS = 1 << BENCH_STEP_BITS };
 
 static size_t time_place(uint64_t ns)
 {
     if (ns < STEPS) {
         return ns;
     }
-    unsigned doublings = 63 - (unsigned)__builtin_clzll(ns) - STEP_BITS;
+    unsigned doublings = 63 - (unsigned)__builtin_clzll(ns) - BENCH_STEP_BITS;
     return (doublings + 1) * STEPS + (ns >> doublings) - STEPS;
 }
 
@@ -28,11 +26,17 @@ static double place_us(size_t place)
     return ns / 1000;
 }
 
-static double time_quantile(const uint64_t *times, uint64_t total, double quantile)
+void bench_times_add(struct bench_times *times, double seconds)
 {
-    uint64_t wanted = (uint64_t)((double)total * quantile), seen = 0;
-    for (size_t place = 0; place < TIMES; place++) {
-        seen += times[place];
+    times->counts[time_place((uint64_t)(seconds * 1e9))]++;
+    times->total++;
+}
+
+double bench_times_us(const struct bench_times *times, double quantile)
+{
+    uint64_t wanted = (uint64_t)((double)times->total * quantile), seen = 0;
+    for (size_t place = 0; place < BENCH_TIMES; place++) {
+        seen += times->counts[place];
         if (seen > wanted) {
             return place_us(place);
         }
@@ -40,93 +44,147 @@ static double time_quantile(const uint64_t *times, uint64_t total, double quanti
     return 0;
 }
 
-/* ---- Running ----------------------------------------------------------------------------------------------------- */
-
-struct run {
-    bench_fn *fn;
-    void *context;
-    atomic_bool counts, stop;
-};
-
-struct worker {
-    struct run *run;
-    unsigned number;
-    pthread_t thread;
-    uint64_t times[TIMES];
-};
-
-static double now_s(clockid_t clock)
+static double seconds_of(clockid_t clock)
 {
     struct timespec now;
     clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static double cpu_s(pid_t other)
+double bench_now(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double bench_cpu(pid_t other)
 {
     clockid_t clock;
-    double both = now_s(CLOCK_PROCESS_CPUTIME_ID);
+    double both = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     if (other && clock_getcpuclockid(other, &clock) == 0) {
-        both += now_s(clock);
+        both += seconds_of(clock);
     }
     return both;
 }
 
-static void *work(void *arg)
+static struct bench figure_of(const struct bench_times *times, double took, double cpu)
 {
-    struct worker *worker = arg;
-    struct run *run = worker->run;
-    struct err err;
-    for (uint64_t n = 0; !run->stop; n++) {
-        bool counts = run->counts;
-        double begin = now_s(CLOCK_MONOTONIC);
-        bench_must(run->fn(run->context, worker->number, n, &err), &err, "a measured call");
-        uint64_t ns = (uint64_t)((now_s(CLOCK_MONOTONIC) - begin) * 1e9);
-        worker->times[time_place(ns)] += counts && !run->stop;
-    }
-    return NULL;
-}
-
-static void wait_s(double seconds)
-{
-    double whole = (double)(time_t)seconds;
-    nanosleep(&(struct timespec){(time_t)whole, (long)((seconds - whole) * 1e9)}, NULL);
-}
-
-struct bench bench_run(bench_fn *fn, void *context, unsigned workers, double seconds, pid_t other)
-{
-    struct run run = {.fn = fn, .context = context};
-    struct worker *all = calloc(workers, sizeof *all);
-    bench_must(all != NULL, NULL, "memory");
-    for (unsigned i = 0; i < workers; i++) {
-        all[i].run = &run;
-        all[i].number = i;
-        bench_must(pthread_create(&all[i].thread, NULL, work, &all[i]) == 0, NULL, "a thread");
-    }
-    wait_s(seconds / 4);
-    run.counts = true;
-    double cpu = cpu_s(other), begin = now_s(CLOCK_MONOTONIC);
-    wait_s(seconds);
-    run.stop = true;
-    double took = now_s(CLOCK_MONOTONIC) - begin;
-    cpu = cpu_s(other) - cpu;
-    uint64_t total = 0;
-    for (unsigned i = 0; i < workers; i++) {
-        pthread_join(all[i].thread, NULL);
-        for (size_t place = 0; place < TIMES; place++) {
-            total += all[i].times[place];
-            all[0].times[place] += i ? all[i].times[place] : 0;
-        }
-    }
-    struct bench out = {
-        .rate = (double)total / took,
-        .p50_us = time_quantile(all[0].times, total, 0.50),
-        .p99_us = time_quantile(all[0].times, total, 0.99),
-        .cpu_us = cpu * 1e6 / (double)(total ? total : 1),
+    return (struct bench){
+        .rate = (double)times->total / took,
+        .p50_us = bench_times_us(times, 0.50),
+        .p99_us = bench_times_us(times, 0.99),
+        .cpu_us = cpu * 1e6 / (double)MAX(times->total, 1),
     };
-    free(all);
-    return out;
 }
+
+/* ---- One after the other ----------------------------------------------------------------------------------------- */
+
+struct bench bench_run(bench_fn *fn, void *context, double seconds)
+{
+    struct bench_times times = {0};
+    struct err err;
+    uint64_t n = 0;
+    double start = bench_now(), from = start + seconds / 4, now = start;
+    for (; now < from; n++) {
+        bench_must(fn(context, n, &err), &err, "a measured call");
+        now = bench_now();
+    }
+    double cpu = bench_cpu(0), begun = now;
+    for (from = now; now < from + seconds; n++, begun = now) {
+        bench_must(fn(context, n, &err), &err, "a measured call");
+        now = bench_now();
+        bench_times_add(&times, now - begun);
+    }
+    return figure_of(&times, now - from, bench_cpu(0) - cpu);
+}
+
+/* ---- In flight --------------------------------------------------------------------------------------------------- */
+
+static void measured(struct load *load, double now)
+{
+    load->until = now;
+    load->cpu = bench_cpu(load->other) - load->cpu;
+}
+
+/* What a call that ended at `now` means: warm-up, measured, or the last to be begun. With the lock held. */
+static void advance(struct load *load, double now, double begun)
+{
+    bool timed = load->seconds > 0;
+    if (load->counts && !(timed && load->stop)) {
+        bench_times_add(&load->times, now - begun);
+    }
+    if (!load->counts && now >= load->start + load->seconds / 4) {
+        load->counts = true;
+        load->from = now;
+        load->cpu = bench_cpu(load->other);
+    } else if (timed && !load->stop && load->counts && now >= load->from + load->seconds) {
+        load->stop = true;
+        measured(load, now);
+    } else if (!timed && load->begun_calls >= load->calls) {
+        load->stop = true;
+    }
+}
+
+static void begin_next(struct load *load, unsigned slot)
+{
+    struct load_slot *at = &load->slots[slot];
+    at->begun = bench_now();
+    load->begin(load, slot, at->n++);
+}
+
+void load_start(struct load *load)
+{
+    bench_must(load->in_flight <= COUNT(load->slots), NULL, "so many in flight");
+    pthread_mutex_init(&load->lock, NULL);
+    pthread_cond_init(&load->over, NULL);
+    load->start = load->from = bench_now();
+    load->counts = load->seconds <= 0;
+    load->cpu = bench_cpu(load->other);
+    load->active = load->in_flight;
+    load->begun_calls = load->in_flight;
+    for (unsigned slot = 0; slot < load->in_flight; slot++) {
+        begin_next(load, slot);
+    }
+}
+
+void load_ended(struct load *load, unsigned slot)
+{
+    pthread_mutex_lock(&load->lock);
+    double now = bench_now();
+    advance(load, now, load->slots[slot].begun);
+    bool again = !load->stop;
+    load->begun_calls += again;
+    load->active -= !again;
+    if (load->active == 0) {
+        if (load->seconds <= 0) {
+            measured(load, now);
+        }
+        pthread_cond_broadcast(&load->over);
+    }
+    pthread_mutex_unlock(&load->lock);
+    if (again) {
+        begin_next(load, slot);
+    }
+}
+
+bool load_is_over(struct load *load)
+{
+    pthread_mutex_lock(&load->lock);
+    bool over = load->active == 0;
+    pthread_mutex_unlock(&load->lock);
+    return over;
+}
+
+struct bench load_wait(struct load *load)
+{
+    pthread_mutex_lock(&load->lock);
+    while (load->active > 0) {
+        pthread_cond_wait(&load->over, &load->lock);
+    }
+    pthread_mutex_unlock(&load->lock);
+    return figure_of(&load->times, load->until - load->from, load->cpu);
+}
+
+/* ---- Words ------------------------------------------------------------------------------------------------------- */
 
 void bench_must(bool ok, const struct err *err, const char *what)
 {
@@ -136,34 +194,24 @@ void bench_must(bool ok, const struct err *err, const char *what)
     }
 }
 
-/* ---- What is measured with --------------------------------------------------------------------------------------- */
-
-static double load_before;
-
-char *bench_begin(void)
+void bench_say(const char *name, const struct bench *figure)
 {
-    if (getloadavg(&load_before, 1) != 1) {
-        load_before = 0;
-    }
-    const char *base = getenv("TMPDIR");
-    char *folder = NULL;
-    bench_must(asprintf(&folder, "%s/chartmesh-bench.XXXXXX", base ? base : "/tmp") > 0 && mkdtemp(folder), NULL,
-               "a folder under TMPDIR");
-    return folder;
+    printf("{\"name\": \"%s\", \"rate\": %.6g, \"p50_us\": %.6g, \"p99_us\": %.6g, \"cpu_us\": %.6g}\n", name,
+           figure->rate, figure->p50_us, figure->p99_us, figure->cpu_us);
+    fflush(stdout);
 }
 
-static int remove_one(const char *path, const struct stat *stat, int type, struct FTW *place)
+void bench_say_number(const char *name, double number)
 {
-    (void)stat;
-    (void)type;
-    (void)place;
-    return remove(path);
+    printf("{\"name\": \"%s\", \"number\": %.6g}\n", name, number);
+    fflush(stdout);
 }
 
-void bench_end(char *folder)
+double bench_seconds(const char *argument)
 {
-    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    free(folder);
+    double seconds = strtod(argument, NULL);
+    bench_must(seconds >= 0.05 && seconds <= 600, NULL, "seconds between 0.05 and 600");
+    return seconds;
 }
 
 void bench_document(uint64_t n, uint8_t out[BENCH_DOCUMENT])
@@ -182,46 +230,4 @@ void bench_document(uint64_t n, uint8_t out[BENCH_DOCUMENT])
         memcpy(out + len, text, part);
         len += part;
     }
-}
-
-/* ---- The table --------------------------------------------------------------------------------------------------- */
-
-unsigned bench_cores(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores > 0 ? (unsigned)cores : 1;
-}
-
-void bench_conditions(const char *title, const char *folder, double seconds)
-{
-    printf("\n%s\n"
-           "  %u cores, the load on the same ones; %.1f others wanted them before\n"
-           "  documents of %d bytes; %d calls in flight where it says so\n"
-           "  synced writes (fdatasync) below %s; TLS 1.3 with client certificates on loopback\n"
-           "  %.1f s each after a warm-up; CPU: processor time per call, of both ends where there are two\n\n",
-           title, bench_cores(), load_before, BENCH_DOCUMENT, BENCH_IN_FLIGHT, folder, seconds);
-}
-
-void bench_headings(bool limits)
-{
-    printf("  %-40s %10s %10s %10s %10s%s\n", "", "per second", "p50 us", "p99 us", "CPU us",
-           limits ? "      limit  of it" : "");
-}
-
-static void row(const char *name, const struct bench *figure)
-{
-    printf("  %-40s %10.0f %10.1f %10.1f %10.1f", name, figure->rate, figure->p50_us, figure->p99_us,
-           figure->cpu_us);
-}
-
-void bench_row(const char *name, const struct bench *figure)
-{
-    row(name, figure);
-    printf("\n");
-}
-
-void bench_row_limit(const char *name, const struct bench *figure, double limit)
-{
-    row(name, figure);
-    printf(" %10.0f %4.0f %%\n", limit, 100 * figure->rate / limit);
 }

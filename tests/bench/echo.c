@@ -1,17 +1,19 @@
 #include "tests/bench/echo.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "proto/chartmesh/v1/replication.pb-c.h"
 #include "proto/crypto/x509.h"
-#include "tests/bench/bench.h"
 
 #define ECHO_PATH "/chartmesh.bench/Echo"
 
-static uint8_t content[BENCH_DOCUMENT];
+enum { CONTENT_MAX_LEN = 256 << 10 };
+
+static uint8_t content[CONTENT_MAX_LEN];
 
 /* ---- Certificates ------------------------------------------------------------------------------------------------ */
 
@@ -41,8 +43,8 @@ void bench_certs_make(struct arena *arena, struct bench_certs *out)
 
 /* ---- The other process ------------------------------------------------------------------------------------------- */
 
-static bool echo_run(struct rpc_call *call, void *context, const ProtobufCMessage *request,
-                     ProtobufCMessage *reply, struct err *err)
+static bool answer(struct rpc_call *call, void *context, const ProtobufCMessage *request, ProtobufCMessage *reply,
+                   struct err *err)
 {
     const Chartmesh__V1__Chunk *in = (const void *)request;
     Chartmesh__V1__Chunk *out = (void *)reply;
@@ -59,7 +61,7 @@ _Noreturn static void serve(const struct bench_certs *certs, int port_to, int li
         .path = ECHO_PATH,
         .kind = RPC_UNARY,
         .lane = RPC_INLINE,
-        .run = echo_run,
+        .run = answer,
         .in = &chartmesh__v1__chunk__descriptor,
         .out = &chartmesh__v1__chunk__descriptor,
     }};
@@ -121,13 +123,53 @@ void echo_end(struct echo *echo)
     arena_done(&echo->arena);
 }
 
-bool echo_call(struct echo *echo, size_t up, size_t down, struct err *err)
+/* ---- Calls ------------------------------------------------------------------------------------------------------- */
+
+struct echoing {
+    struct load load;
+    struct echo *echo;
+    size_t up, down;
+    struct echo_slot {
+        struct echoing *all;
+        unsigned number;
+    } slots[BENCH_IN_FLIGHT];
+};
+
+static void echoed(void *arg, const ProtobufCMessage *reply, const struct err *err)
 {
-    AUTO_ARENA(arena, 64 << 10);
-    const ProtobufCMessage *reply;
+    const struct echo_slot *slot = arg;
+    bench_must(reply != NULL, err, "an echo");
+    load_ended(&slot->all->load, slot->number);
+}
+
+static void echo_begin_one(struct load *load, unsigned slot, uint64_t n)
+{
+    struct echoing *all = load->context;
+    struct err err;
     Chartmesh__V1__Chunk request = CHARTMESH__V1__CHUNK__INIT;
-    request.index = down;
-    request.coded = (ProtobufCBinaryData){MIN(up, sizeof content), content};
-    return rpc_unary(echo->channel, ECHO_PATH, &request.base, &chartmesh__v1__chunk__descriptor,
-                     &(struct rpc_options){.wait_for_ready = true}, &arena, &reply, err);
+    request.index = all->down;
+    request.coded = (ProtobufCBinaryData){MIN(all->up, sizeof content), content};
+    all->slots[slot] = (struct echo_slot){all, slot};
+    (void)n;
+    bench_must(rpc_unary_begin(all->echo->channel, ECHO_PATH, &request.base, &chartmesh__v1__chunk__descriptor,
+                               &(struct rpc_options){.wait_for_ready = true}, echoed, &all->slots[slot], &err),
+               &err, "an echo");
+}
+
+struct bench echo_run(struct echo *echo, size_t up, size_t down, unsigned in_flight, double seconds)
+{
+    struct echoing *all = calloc(1, sizeof *all);
+    bench_must(all != NULL, NULL, "memory");
+    all->load = (struct load){.begin = echo_begin_one,
+                              .context = all,
+                              .in_flight = in_flight,
+                              .seconds = seconds,
+                              .other = echo->server};
+    all->echo = echo;
+    all->up = up;
+    all->down = down;
+    load_start(&all->load);
+    struct bench out = load_wait(&all->load);
+    free(all);
+    return out;
 }

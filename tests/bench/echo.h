@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "proto/rpc/rpc.h"
+#include "tests/bench/bench.h"
 
 /* Certificates of one run: a CA, a server named "node.bench", a client with a SPIFFE id. Texts live in the arena.
  */
@@ -25,5 +26,5 @@ struct echo {
 void echo_begin(struct echo *echo);
 void echo_end(struct echo *echo);
 
-/* echo_call sends `up` bytes and asks for `down` bytes. */
-NODISCARD bool echo_call(struct echo *echo, size_t up, size_t down, struct err *err);
+/* echo_run keeps `in_flight` calls going, each of which sends `up` bytes and asks for `down` bytes. */
+struct bench echo_run(struct echo *echo, size_t up, size_t down, unsigned in_flight, double seconds);

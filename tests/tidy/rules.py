@@ -53,6 +53,7 @@ DOORS = [
     ("zdict", ["proto/content"], "use proto/content"),
     ("jansson", ["node", "client", "tests"], "read JSON in node or client"),
     ("confuse", ["node/config"], "read the configuration in node/config"),
+    ("postgresql/", ["tests/bench"], "only figures compare with PostgreSQL"),
     ("cmocka", ["tests/lib"], "include tests/lib/test.h"),
     ("protobuf-c/", ["proto", "replication", "node", "client", "tests"], "use proto/chartmesh/v1"),
     ("pthread", ["node/world", "proto/rpc", "client", "tests"], "threads belong to node/world"),
