@@ -64,22 +64,40 @@ def c_test(name, srcs, deps = [], copts = [], size = "small", **kwargs):
         **kwargs
     )
 
-def c_fuzz(name, deps = [], srcs = None, size = "small", **kwargs):
+def c_fuzz(name, deps = [], places = 1, srcs = None, size = "small", **kwargs):
     """A fuzz target NAME.c with LLVMFuzzerTestOneInput, in tests/fuzz; its corpus is in corpus/NAME.
 
-    NAME replays the corpus as an ordinary test under any compiler. NAME_libfuzzer looks for new inputs, under
-    `--config=fuzz` only (`./dev fuzz NAME`).
+    NAME replays the corpus as an ordinary test under any compiler. NAME_canary_test has the replay find a bug planted
+    at each of the target's `places` (tests/fuzz/fuzz.h). NAME_libfuzzer looks for new inputs, under `--config=fuzz`
+    only (`./dev fuzz NAME`).
     """
     srcs = srcs or [name + ".c"]
+    deps = deps + ["//tests/fuzz"]
+    corpus = native.glob(["corpus/%s/*" % name])
     native.cc_test(
         name = name,
         size = size,
         srcs = srcs,
         copts = COPTS,
         args = ["tests/fuzz/corpus/" + name],
-        data = native.glob(["corpus/%s/*" % name]),
+        data = corpus,
         deps = deps + ["//tests/fuzz:replay"],
         **kwargs
+    )
+    native.cc_binary(
+        name = name + "_canary",
+        testonly = True,
+        srcs = srcs,
+        copts = COPTS + ["-DFUZZ_CANARY"],
+        deps = deps + ["//tests/fuzz:replay"],
+        **kwargs
+    )
+    native.sh_test(
+        name = name + "_canary_test",
+        size = size,
+        srcs = ["canary_test.sh"],
+        args = ["$(location %s_canary)" % name, "tests/fuzz/corpus/" + name, str(places)],
+        data = corpus + [name + "_canary"],
     )
     native.cc_binary(
         name = name + "_libfuzzer",

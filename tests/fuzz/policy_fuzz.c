@@ -2,21 +2,11 @@
  * consent_copy_compile. The input is a policy's payload. */
 #include "proto/consent/consent.h"
 
-#include <stdlib.h>
-
 #include "proto/statement/statement.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 enum { BUDGET = 8 << 20, LO_MS = 1700000000000, HI_MS = LO_MS + 1000 };
-static const struct id origin = {{1}}, recipient = {{2}};
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
+static const struct id origin = {{1}};
 
 static const struct consent_coding clinical[] = {{"urn:test", "nurse"}};
 static const struct consent_need needs[] = {{{"urn:test", "nurse"}, "TREAT", false}};
@@ -72,10 +62,10 @@ static void with_denial(const struct consent_policy *policy, struct arena *arena
 }
 
 /* Terms made of a policy are terms that a holder takes. */
-static void disclose(const struct consent_heads *heads, struct arena *arena)
+static void disclose(const struct consent_heads *heads, const struct id *recipient, struct arena *arena)
 {
     const struct consent_context context = {.config = &config, .origin = origin, .heads = heads};
-    const struct consent_push push = {recipient, LO_MS, HI_MS};
+    const struct consent_push push = {*recipient, LO_MS, HI_MS};
     struct consent_disclosure out;
     struct consent_copy copy;
     const struct hash id = {{9}};
@@ -91,7 +81,20 @@ static void disclose(const struct consent_heads *heads, struct arena *arena)
         disclosure.n_basis = out.groups[i].basis_len;
         disclosure.terms = out.groups[i].terms;
         require(consent_copy_compile(&disclosure, &id, arena, &copy, &err) || err.code == ERR_TOO_MUCH);
+        fuzz_reached(2);
     }
+}
+
+/* The first facility that a rule names, else any. */
+static struct id named(const Chartmesh__V1__Policy *policy)
+{
+    struct id id = {{2}};
+    for (size_t i = 0; i < policy->n_rules; i++) {
+        if (policy->rules[i]->n_facilities && id_from(bytes_pb(policy->rules[i]->facilities[0]), &id)) {
+            break;
+        }
+    }
+    return id;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -115,6 +118,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     decide(&heads, CONSENT_READ, &arena);
     decide(&heads, CONSENT_SEARCH, &arena);
     with_denial(&policy, &arena);
-    disclose(&heads, &arena);
+    const struct id recipient = named((const Chartmesh__V1__Policy *)message);
+    disclose(&heads, &recipient, &arena);
+    fuzz_reached(1);
     return 0;
 }

@@ -1,16 +1,6 @@
 /* Target functions: profile_parse, profile_text. */
 #include "client/setup/profile.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
+#include "tests/fuzz/fuzz.h"
 
 /* What is accepted and can be written reads back as the same text. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -30,6 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             return 0;
         }
         require(profile_text(&again, &second, &err) || err.code == ERR_TOO_MUCH);
+        fuzz_reached(1);
         require(!second.ok || bytes_equal(builder_view(&first), builder_view(&second)));
     }
     return 0;
