@@ -18,8 +18,16 @@ void arena_init(struct arena *arena, size_t budget)
     *arena = (struct arena){.budget = budget};
 }
 
+void arena_share(struct arena *arena, struct budget *shared)
+{
+    arena->shared = shared;
+}
+
 void arena_done(struct arena *arena)
 {
+    if (arena->taken) {
+        budget_give(arena->shared, arena->taken);
+    }
     for (struct arena_block *block = arena->blocks; block;) {
         struct arena_block *next = block->next;
         free(block);
@@ -30,9 +38,22 @@ void arena_done(struct arena *arena)
 
 void arena_reset(struct arena *arena)
 {
-    size_t budget = arena->budget;
+    struct arena kept = {.budget = arena->budget, .shared = arena->shared};
     arena_done(arena);
-    arena->budget = budget;
+    *arena = kept;
+}
+
+static bool take_shared(struct arena *arena, size_t size)
+{
+    if (!arena->shared) {
+        return true;
+    }
+    if (!budget_take(arena->shared, size)) {
+        arena->starved = true;
+        return false;
+    }
+    arena->taken += size;
+    return true;
 }
 
 static struct arena_block *add_block(struct arena *arena, size_t at_least)
@@ -42,9 +63,12 @@ static struct arena_block *add_block(struct arena *arena, size_t at_least)
         return NULL;
     }
     size_t size = MIN(MAX(at_least, BLOCK_SIZE), left - sizeof(struct arena_block));
+    if (!take_shared(arena, sizeof(struct arena_block) + size)) {
+        return NULL;
+    }
     struct arena_block *block = malloc(sizeof *block + size);
     if (!block) {
-        return NULL;
+        return NULL;             /* what was taken is given back with the rest */
     }
     *block = (struct arena_block){.size = size};
     arena->used += sizeof *block + size;
@@ -71,7 +95,9 @@ bool arena_alloc(struct arena *arena, size_t size, void **out, struct err *err)
         block = add_block(arena, rounded);
     }
     if (!block) {
-        return err_raise(err, ERR_TOO_MUCH, "memory: the budget of %zu bytes is spent", arena->budget);
+        return arena->starved
+                   ? err_raise(err, ERR_TOO_MUCH, "memory: what may be held together is spent")
+                   : err_raise(err, ERR_TOO_MUCH, "memory: the budget of %zu bytes is spent", arena->budget);
     }
     *out = memset(block->data + block->used, 0, rounded);
     block->used += rounded;

@@ -6,21 +6,28 @@
 
 #include <stddef.h>
 
+#include "proto/base/budget.h"
 #include "proto/base/bytes.h"
 #include "proto/base/err.h"
 
 struct arena {
     struct arena_block *blocks;
     size_t budget, used;     /* bytes asked of malloc, at most `budget` */
+    struct budget *shared;   /* NULL, or what else must allow them: others take of it too */
+    size_t taken;            /* of `shared` */
+    bool starved;            /* `shared` has refused since the beginning or the last reset */
 };
 
 /* arena_init begins an empty arena that will take at most `budget` bytes from the heap. */
 void arena_init(struct arena *arena, size_t budget);
 
+/* arena_share has the arena take of `shared` what it asks of malloc from now on; `shared` outlives it. */
+void arena_share(struct arena *arena, struct budget *shared);
+
 /* arena_done frees everything at once; the arena may be begun again. */
 void arena_done(struct arena *arena);
 
-/* arena_reset frees everything and keeps the budget. */
+/* arena_reset frees everything and keeps the budgets. */
 void arena_reset(struct arena *arena);
 
 /* arena_alloc sets *out to `size` zeroed bytes, aligned for any type. ERR_TOO_MUCH: the budget is spent. */

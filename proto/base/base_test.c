@@ -50,6 +50,46 @@ static void test_arena__pieces_do_not_overlap(void **state)
     }
 }
 
+static void test_budget__nested_ones_give_all_or_nothing_and_take_back(void **state)
+{
+    (void)state;
+    struct budget above = {.max = 100}, a = {.max = 80, .above = &above}, b = {.max = 80, .above = &above};
+    assert_true(budget_take(&a, 80));
+    assert_false(budget_take(&a, 1));
+    assert_false(budget_take(&b, 21));
+    assert_false(budget_take(&b, SIZE_MAX));
+    assert_int_equal(b.used, 0);
+    assert_int_equal(above.used, 80);
+    assert_true(budget_has(&b, 80));         /* here; above is another question */
+    assert_true(budget_take(&b, 20));
+    budget_give(&a, 80);
+    assert_int_equal(above.used, 20);
+    assert_true(budget_take(&b, 60));
+    assert_int_equal(above.used, 80);
+}
+
+static void test_arena__what_is_shared_is_taken_once_and_given_back(void **state)
+{
+    (void)state;
+    struct err err;
+    void *out;
+    struct budget shared = {.max = 40000};
+    AUTO_ARENA(arena, 1 << 20);
+    arena_share(&arena, &shared);
+    assert_ok(arena_alloc(&arena, 20000, &out, &err));
+    assert_true(shared.used >= 20000 && shared.used < 30000);
+    assert_err(ERR_TOO_MUCH, arena_alloc(&arena, 30000, &out, &err));
+    assert_true(arena.starved);
+    arena_reset(&arena);
+    assert_false(arena.starved);
+    assert_int_equal(shared.used, 0);
+    assert_ok(arena_alloc(&arena, 30000, &out, &err));
+    assert_err(ERR_TOO_MUCH, arena_alloc(&arena, 2 << 20, &out, &err));
+    assert_false(arena.starved);             /* its own budget, not the others' */
+    arena_done(&arena);
+    assert_int_equal(shared.used, 0);
+}
+
 static void test_reader__never_reads_past_the_end(void **state)
 {
     (void)state;
@@ -127,6 +167,8 @@ int main(void)
         cmocka_unit_test(test_err__wrapping_keeps_code_and_place),
         cmocka_unit_test(test_arena__a_spent_budget_is_an_error_and_leaves_what_was),
         cmocka_unit_test(test_arena__pieces_do_not_overlap),
+        cmocka_unit_test(test_budget__nested_ones_give_all_or_nothing_and_take_back),
+        cmocka_unit_test(test_arena__what_is_shared_is_taken_once_and_given_back),
         cmocka_unit_test(test_reader__never_reads_past_the_end),
         cmocka_unit_test(test_reader__varints_are_minimal),
         cmocka_unit_test(test_builder__keeps_its_maximum),

@@ -6,7 +6,7 @@
 #include <grpc/support/time.h>
 
 #include "proto/chartmesh/v1/message.h"
-#include "proto/rpc/internal.h"
+#include "proto/rpc/limits.h"
 
 /* ---- life ---- */
 
@@ -25,6 +25,9 @@ static void close_done(void *arg, bool ok)
     if (call->channel || call->close_cancelled) {
         call->cancelled = true;
     }
+    if (call->close_cancelled && !call->finishing && !call->cut) {
+        limits_given_up(call);
+    }
     if (call->phase == PHASE_EVENTS) {
         stream_move(call);
     }
@@ -36,6 +39,31 @@ static void close_done(void *arg, bool ok)
     call_unref(call);
 }
 
+void call_drop_in(struct rpc_call *call, grpc_byte_buffer *buffer, size_t len)
+{
+    grpc_byte_buffer_destroy(buffer);
+    limits_give(call, len);
+}
+
+/* What has come is the principal's until it is worked off; if it is one too much, the call ends. */
+static void take_in(struct rpc_call *call)
+{
+    size_t len = grpc_byte_buffer_length(call->in);
+    call->bytes_in += len;
+    limits_useful(call, len);
+    if (limits_take(call, len)) {
+        call->in_len = len;
+        return;
+    }
+    grpc_byte_buffer_destroy(call->in);
+    call->in = NULL;
+    call->read_ok = false;
+    call->read_over = true;
+    if (call->phase != PHASE_REQUEST) {
+        call_cut(call, call->refusal);
+    }
+}
+
 static void read_done(void *arg, bool ok)
 {
     struct rpc_call *call = arg;
@@ -45,8 +73,10 @@ static void read_done(void *arg, bool ok)
     call->arriving = NULL;
     call->read_ok = ok && (call->in || !grpc_call_failed_before_recv_message(call->wire));
     call->read_over = !ok || !call->in;
-    call->bytes_in += call->in ? grpc_byte_buffer_length(call->in) : 0;
     enum phase phase = call->phase;
+    if (call->in) {
+        take_in(call);
+    }
     if (phase == PHASE_EVENTS) {
         stream_move(call);
     }
@@ -58,16 +88,23 @@ static void read_done(void *arg, bool ok)
     call_unref(call);
 }
 
+static void drop_out(struct rpc_call *call)
+{
+    if (call->out) {
+        grpc_byte_buffer_destroy(call->out);
+        call->out = NULL;
+    }
+    limits_give(call, call->out_len);
+    call->out_len = 0;
+}
+
 static void write_done(void *arg, bool ok)
 {
     struct rpc_call *call = arg;
     pthread_mutex_lock(&call->lock);
     call->writing = false;
     call->write_ok = ok;
-    if (call->out) {
-        grpc_byte_buffer_destroy(call->out);
-        call->out = NULL;
-    }
+    drop_out(call);
     if (call->phase == PHASE_EVENTS) {
         stream_move(call);
     }
@@ -107,40 +144,40 @@ struct rpc_call *call_new(struct rpc *rpc)
     return call;
 }
 
-static void buffer_drop(grpc_byte_buffer *buffer)
-{
-    if (buffer) {
-        grpc_byte_buffer_destroy(buffer);
-    }
-}
-
 static void call_free(struct rpc_call *call)
 {
     struct rpc *rpc = call->rpc;
-    if (call->server && call->wire) {
-        server_forget(call);
+    bool served = call->server && call->wire;
+    if (served) {
+        server_told(call);
     }
     for (size_t i = 0; i < call->trailer_count; i++) {
         grpc_slice_unref(call->trailers[i].key);
         grpc_slice_unref(call->trailers[i].value);
     }
     stream_discard(call);
-    buffer_drop(call->in);
-    buffer_drop(call->arriving);
-    buffer_drop(call->out);
+    if (call->in) {
+        call_drop_in(call, call->in, call->in_len);
+    }
+    if (call->arriving) {
+        grpc_byte_buffer_destroy(call->arriving);
+    }
+    drop_out(call);
     grpc_call_details_destroy(&call->details);
     grpc_metadata_array_destroy(&call->metadata);
     grpc_metadata_array_destroy(&call->head_in);
     grpc_metadata_array_destroy(&call->trailers_in);
     grpc_slice_unref(call->status_text);
-    if (call->wire) {
+    arena_done(&call->arena);
+    arena_done(&call->message_arena);
+    if (served) {
+        server_forget(call);
+    } else if (call->wire) {
         grpc_call_unref(call->wire);
     }
     if (call->channel) {
         channel_unref(call->channel);
     }
-    arena_done(&call->arena);
-    arena_done(&call->message_arena);
     pthread_cond_destroy(&call->moved);
     pthread_mutex_destroy(&call->lock);
     free(call);
@@ -229,6 +266,18 @@ void call_set_deadline(struct rpc_call *call, gpr_timespec asked, uint32_t max_m
     }
 }
 
+void call_cut(struct rpc_call *call, enum rpc_refusal why)
+{
+    struct err err;
+    if (call->over || call->cut) {
+        return;
+    }
+    call->cut = why;
+    call->refusal = call->refusal ? call->refusal : why;
+    refusal_err(why, &err);
+    grpc_call_cancel_with_status(call->wire, (grpc_status_code)err.code, err.text, NULL);
+}
+
 bool call_over_err(struct rpc_call *call, struct err *err)
 {
     if (call->channel && call->over) {
@@ -238,8 +287,11 @@ bool call_over_err(struct rpc_call *call, struct err *err)
     if (call->channel) {
         return err_raise(err, ERR_CANCELLED, "the call is over; its status says why");
     }
-    if (call->timed_out || rpc_ms_left(call) == 0) {
-        return err_raise(err, ERR_DEADLINE, "the call took longer than it may");
+    if (call->cut) {
+        return refusal_err(call->cut, err);
+    }
+    if (rpc_ms_left(call) == 0) {
+        return refusal_err(RPC_CUT_DEADLINE, err);
     }
     return err_raise(err, ERR_CANCELLED, "the caller went away");
 }
@@ -263,12 +315,13 @@ bool call_begin_read(struct rpc_call *call)
 {
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
     op.data.recv_message.recv_message = &call->arriving;
+    call->read_ms = call->rpc->now_ms;
     call->reading = call_batch(call, &op, 1, &call->read);
     call->read_over = !call->reading;
     return call->reading;
 }
 
-bool call_begin_write(struct rpc_call *call, grpc_byte_buffer *buffer)
+bool call_begin_write(struct rpc_call *call, grpc_byte_buffer *buffer, size_t taken)
 {
     grpc_op ops[2] = {0};
     size_t count = 0;
@@ -282,11 +335,12 @@ bool call_begin_write(struct rpc_call *call, grpc_byte_buffer *buffer)
         call->bytes_out += grpc_byte_buffer_length(buffer);
     }
     call->out = buffer;
+    call->out_len = taken;
+    call->write_ms = call->rpc->now_ms;
     call->writing = call_batch(call, ops, count, &call->write);
     if (!call->writing) {
         call->write_ok = false;
-        buffer_drop(call->out);
-        call->out = NULL;
+        drop_out(call);
     }
     return call->writing;
 }
@@ -381,7 +435,7 @@ static bool read_ended(struct rpc_call *call, struct err *err)
     if (call->read_ok) {
         return true;
     }
-    if (!call->cancelled && rpc_ms_left(call) > 0) {
+    if (!call->cut && !call->cancelled && rpc_ms_left(call) > 0) {
         return err_raise_reason(err, ERR_TOO_MUCH, REASON(TOO_LARGE), "a message is larger than it may be");
     }
     return call_over_err(call, err);
@@ -392,6 +446,7 @@ bool rpc_recv(struct rpc_call *call, const ProtobufCMessage **out, struct err *e
     arena_reset(&call->message_arena);
     pthread_mutex_lock(&call->lock);
     grpc_byte_buffer *buffer = read_one(call);
+    size_t len = call->in_len;
     bool ok = buffer || read_ended(call, err);
     pthread_mutex_unlock(&call->lock);
     if (!buffer) {
@@ -400,11 +455,22 @@ bool rpc_recv(struct rpc_call *call, const ProtobufCMessage **out, struct err *e
     }
     ProtobufCMessage *message;
     ok = buffer_unpack(call->receives, buffer, call->message_max, &call->message_arena, &message, err);
-    grpc_byte_buffer_destroy(buffer);
-    if (ok) {
-        *out = message;
+    call_drop_in(call, buffer, len);
+    if (!ok) {
+        limits_starved(call, err);
+        return false;
     }
-    return ok;
+    *out = message;
+    return true;
+}
+
+/* Why nothing can be sent now. The lock is held. */
+static bool may_send(struct rpc_call *call, size_t len, struct err *err)
+{
+    if (call->over || call->half_closed || call->writing) {
+        return call_over_err(call, err);
+    }
+    return limits_take(call, len) || refusal_err(call->refusal, err);
 }
 
 bool rpc_send(struct rpc_call *call, const ProtobufCMessage *message, struct err *err)
@@ -413,18 +479,18 @@ bool rpc_send(struct rpc_call *call, const ProtobufCMessage *message, struct err
     if (!buffer_pack(message, call->server ? call->server->config.message_max : call->message_max, &buffer, err)) {
         return false;
     }
+    size_t len = grpc_byte_buffer_length(buffer);
     pthread_mutex_lock(&call->lock);
-    bool ok = !call->over && !call->half_closed && !call->writing;
+    bool ok = may_send(call, len, err);
     if (!ok) {
         grpc_byte_buffer_destroy(buffer);
-    } else if (call_begin_write(call, buffer)) {
+    } else if (call_begin_write(call, buffer, len)) {
         while (call->writing) {
             pthread_cond_wait(&call->moved, &call->lock);
         }
     }
-    ok = ok && call->write_ok;
-    if (!ok) {
-        call_over_err(call, err);
+    if (ok && !call->write_ok) {
+        ok = call_over_err(call, err);
     }
     pthread_mutex_unlock(&call->lock);
     return ok;

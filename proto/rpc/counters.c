@@ -1,7 +1,6 @@
 #include "proto/rpc/counters.h"
 
-#include "proto/rpc/accept_guard.h"
-#include "proto/rpc/internal.h"
+#include "proto/rpc/limits.h"
 
 const uint64_t rpc_bucket_us[RPC_BUCKETS] = {
     100,   250,    500,    1000,   2500,    5000,    10000,   25000,
@@ -72,6 +71,9 @@ void rpc_server_counters(struct rpc_server *server, struct rpc_server_counters *
     *out = (struct rpc_server_counters){
         .in_flight = server->live_count,
         .streams = server->streams,
+        .principals = server->limits->principal_count,
+        .connections = server->limits->connection_count,
+        .connections_cut = server->limits->cut,
         .method_count = server->method_count + 1,
     };
     memcpy(out->refused, server->refused, sizeof out->refused);
@@ -105,6 +107,13 @@ void rpc_counters(struct rpc *rpc, struct rpc_counters *out)
     out->handshakes_failed = rpc->handshakes_failed;
     struct accept_guard_counters guard;
     accept_guard_counters(&guard);
+    out->memory = rpc->memory.used;
+    out->memory_max = rpc->memory.max;
+    out->connections = guard.open;
     out->connections_accepted = guard.accepted;
     out->connections_refused_files = guard.refused_files;
+    out->connections_refused_total = guard.refused_total;
+    out->connections_refused_source = guard.refused_source;
+    out->connections_silent = guard.silent;
+    out->connections_babbling = guard.babbling;
 }

@@ -84,6 +84,7 @@ struct rpc_counters {
     uint64_t connections_refused_total; /* total: as many connections as may be */
     uint64_t connections_refused_source; /* total: as many as one address may have */
     uint64_t connections_silent; /* total: ended without a call: handshake failed or timed out, or nothing asked */
+    uint64_t connections_babbling; /* total: of them, cut off because they sent a lot and asked nothing */
     uint64_t handshakes_failed; /* total: of them, those the TLS library refused (as gRPC's log tells it) */
 };
 

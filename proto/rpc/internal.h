@@ -14,6 +14,7 @@
 #include <grpc/grpc_security.h>
 
 #include "proto/chartmesh/v1/common.pb-c.h"
+#include "proto/rpc/accept_guard.h"
 #include "proto/rpc/counters.h"
 #include "proto/rpc/rpc.h"
 
@@ -61,12 +62,18 @@ struct rpc {
     struct rpc_server *servers;
     uint64_t boot;               /* when it began, ns: request ids of two runs differ */
     _Atomic uint64_t drawn;
+    _Atomic uint64_t now_ms;     /* monotonic, as of the polling thread's last event or sweep */
+    struct budget memory;        /* of all servers' calls */
+    struct watchdog *watchdog;
     _Atomic uint64_t handshakes_failed;
 };
 
 /* lane_push queues a task; false when the lane is full, unless `must`. RPC_INLINE runs it at once. */
 bool lane_push(struct rpc *rpc, enum rpc_lane lane, struct task *task, bool must);
 bool lane_full(struct rpc *rpc, enum rpc_lane lane);
+
+/* clock_ms: the monotonic clock. */
+uint64_t clock_ms(void);
 
 /* on_poller: this thread must not wait. */
 bool on_poller(const struct rpc *rpc);
@@ -83,7 +90,7 @@ enum phase {                     /* who gets what a server's call reads */
 struct out {                     /* a message that waits to be sent */
     struct out *next;
     grpc_byte_buffer *buffer;
-    size_t len;
+    size_t len;                  /* of the queue's and the principal's budgets */
 };
 
 struct stream {
@@ -102,6 +109,8 @@ struct rpc_call {
     struct rpc_server *server;   /* one of these two is set */
     struct rpc_channel *channel;
     struct rpc_call *next, *prev;              /* server->live */
+    struct connection *connection;             /* servers: limits.h; NULL: not known (yet) */
+    bool entered, is_stream;     /* counted in the principal's limits */
     const struct bound_method *bound;          /* NULL: a client's call, or no method of the table */
     enum rpc_refusal refusal;    /* the first limit that it met */
     const void *kept;
@@ -124,8 +133,11 @@ struct rpc_call {
     pthread_mutex_t lock;        /* of everything below */
     pthread_cond_t moved;
     enum phase phase;
-    bool head_sent, reading, writing, finishing, over, read_over, timed_out, own_cancel, half_closed;
+    bool head_sent, reading, writing, finishing, over, read_over, own_cancel, half_closed;
     bool read_ok, write_ok;
+    enum rpc_refusal cut;        /* why the server ended it; RPC_REFUSED_NOT: it did not */
+    uint64_t read_ms, write_ms;  /* when the read or write under way began (rpc->now_ms) */
+    size_t in_len, out_len;      /* taken of the principal's budgets for `in` and `out` */
     grpc_byte_buffer *arriving;  /* gRPC's until the read's tag comes */
     grpc_byte_buffer *in, *out;
     int close_cancelled;
@@ -148,12 +160,18 @@ void call_unref(struct rpc_call *call);
 /* call_batch hands a batch to gRPC with a reference; the lock is held. false: a bug; the call is cancelled. */
 bool call_batch(struct rpc_call *call, const grpc_op *ops, size_t count, struct tag *tag);
 
-/* With the lock held: begin to read, begin to write `buffer` (taken over). */
+/* With the lock held: begin to read, begin to write `buffer` (taken over, with the bytes taken for it). */
 bool call_begin_read(struct rpc_call *call);
-bool call_begin_write(struct rpc_call *call, grpc_byte_buffer *buffer);
+bool call_begin_write(struct rpc_call *call, grpc_byte_buffer *buffer, size_t taken);
 
 /* call_drop_message reads one message, if there is one, and drops it; the lock is held. */
 void call_drop_message(struct rpc_call *call);
+
+/* call_cut ends a server's call for a reason of ours; the lock is held. The first reason counts. */
+void call_cut(struct rpc_call *call, enum rpc_refusal why);
+
+/* call_drop_in frees a received message that the call had `len` bytes of its principal's budgets for. */
+void call_drop_in(struct rpc_call *call, grpc_byte_buffer *buffer, size_t len);
 
 /* call_over_err says why nothing more comes of the call; the lock is held. */
 bool call_over_err(struct rpc_call *call, struct err *err);
@@ -194,13 +212,6 @@ void client_replied(struct rpc_call *call);
 
 /* ---- server.c ---- */
 
-struct pin_entry {
-    char *pem;
-    size_t len;
-    struct hash pin;
-};
-enum { PIN_CACHE = 32 };
-
 struct tls_set {                 /* our copies of PEM texts */
     char *roots, *chain, *key;
 };
@@ -225,8 +236,8 @@ struct rpc_server {
     struct tag shut_down;
     struct health *health;
     struct reflection *reflection;
-    struct pin_entry pins[PIN_CACHE];          /* the polling thread's */
-    unsigned pin_next;
+    struct limits *limits;
+    atomic_bool recheck;
 
     pthread_mutex_t tls_lock;
     struct tls_set tls;
@@ -245,7 +256,7 @@ struct rpc_server {
 /* server_method returns the table's entry; NULL: no such method. */
 const struct bound_method *server_method(const struct rpc_server *server, const char *path);
 
-/* server_sweep cancels calls past their deadline. */
+/* server_sweep cuts calls past their deadline or without progress, and does what rpc_server_recheck asked for. */
 void server_sweep(struct rpc_server *server, gpr_timespec now);
 
 /* ---- serve.c ---- */
@@ -262,7 +273,9 @@ void server_send_status(struct rpc_call *call, grpc_byte_buffer *reply, const st
 /* server_request_read is told that the request has been read (PHASE_REQUEST). */
 void server_request_read(struct rpc_call *call);
 
-/* server_forget ends what the server knows of a call; tells `finished`. */
+/* The last acts of a call: server_told counts it and tells `finished`; when its memory is free, server_forget ends
+ * what the server knows of it. */
+void server_told(struct rpc_call *call);
 void server_forget(struct rpc_call *call);
 
 /* ---- counters.c: with server->lock held ---- */
@@ -276,12 +289,27 @@ void count_ended(struct rpc_call *call, uint64_t us);
 /* listener_is_guarded connects to our own port and sees accept4 pass through the accept guard. */
 bool listener_is_guarded(const char *address, int port, struct err *err);
 
+/* listener_connect returns a socket connected to our own port, or -1. */
+int listener_connect(const char *address, int port, int timeout_ms);
+
+/* ---- watchdog.c ---- */
+
+bool watchdog_start(struct rpc *rpc);
+void watchdog_stop(struct rpc *rpc);
+
+/* port_answers: whoever connects to our port there finds somebody who speaks TLS. */
+bool port_answers(const char *address, int port, struct err *err);
+
 /* ---- tls.c ---- */
 
 bool tls_set_copy(const struct rpc_tls *tls, struct tls_set *out, struct err *err);
 void tls_set_done(struct tls_set *set);
 grpc_server_credentials *tls_server_credentials(struct rpc_server *server);
-bool tls_identify(struct rpc_call *call, struct err *err);
+
+/* tls_identity reads who a connection's certificate says it is; false: nobody (`nobody_err` says it). *spiffe
+ * lives with the context. */
+bool tls_identity(struct rpc_server *server, const grpc_auth_context *context, struct bytes *spiffe,
+                  struct hash *pin);
 bool tls_ok(const struct rpc_tls *tls, struct err *err);
 grpc_channel_credentials *tls_channel_credentials(const struct rpc_channel_config *config);
 
@@ -311,7 +339,7 @@ void call_name_request(struct rpc_call *call);
 bool health_new(struct health **out, struct rpc_service *service, struct err *err);
 void health_watch_names(struct health *health, const struct rpc_service *services, size_t count);
 void health_set(struct health *health, bool serving);
-void health_end(struct health *health);        /* NOT_SERVING, and every watch ends with OK */
+void health_end(struct health *health); /* NOT_SERVING, and every watch ends with OK */
 void health_free(struct health *health);
 
 bool reflection_new(struct bytes descriptors, struct reflection **out, struct rpc_service *service,

@@ -30,8 +30,9 @@ static bool own_host(const char *address, char *out, size_t size)
     return true;
 }
 
-static int connect_to(const char *address, int port)
+int listener_connect(const char *address, int port, int timeout_ms)
 {
+    const struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
     char host[256], service[16];
     struct addrinfo *list = NULL, hints = {.ai_socktype = SOCK_STREAM};
     snprintf(service, sizeof service, "%d", port);
@@ -39,6 +40,9 @@ static int connect_to(const char *address, int port)
         return -1;
     }
     int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);     /* connect's too */
+    }
     if (fd >= 0 && connect(fd, list->ai_addr, list->ai_addrlen) != 0) {
         close(fd);
         fd = -1;
@@ -50,7 +54,7 @@ static int connect_to(const char *address, int port)
 bool listener_is_guarded(const char *address, int port, struct err *err)
 {
     uint64_t before = accept_guard_seen();
-    int fd = connect_to(address, port);
+    int fd = listener_connect(address, port, TRIES);
     if (fd < 0) {
         return err_raise(err, ERR_UNAVAILABLE, "rpc server %s: cannot be reached by itself", address);
     }

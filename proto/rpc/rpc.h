@@ -75,7 +75,15 @@ struct rpc_config {
     unsigned bulk_threads, bulk_queue;     /* 0: 8 threads, 64 waiting */
     unsigned watch_threads;                /* 0: 8. Threads of all lanes begin when they are needed first */
     size_t memory_max;                     /* gRPC's own buffers; 0: 256 MiB */
+    size_t calls_memory_max; /* all servers' calls together: arenas, queues, messages; 0: 512 MiB */
     int fd_max; /* accepted sockets numbered from here on are closed; 0: RLIMIT_NOFILE - 64 */
+    unsigned connections_max; /* on all ports together; more are closed at once; 0: 4096 */
+    unsigned source_connections_max; /* of one address; 0: half of connections_max */
+    /* The watchdog: every `watch_s` (0: 10) each server's port is connected to and has to begin a TLS handshake;
+     * when one did not three times running, here is told why, once. A deaf server does not mend itself: exit, and
+     * be started again. On a thread of its own; NULL: no watchdog. */
+    void (*deaf)(void *ctx, const struct err *why);
+    unsigned watch_s;
     void (*log)(void *ctx,
                 const char *line); /* gRPC's own complaints, at most 10 a second; any thread; may be NULL */
     void *ctx;
@@ -133,6 +141,7 @@ struct rpc_method {
     uint32_t max_ms; /* a call lives no longer; 0: 60 s unary, 1 h other blocking ones, events: no end */
     size_t memory_max; /* the call's arena, and each message's; 0: 8 MiB */
     size_t queue_max; /* events: bytes waiting to be sent; 0: 1 MiB */
+    uint32_t stall_ms; /* other than the server's; UINT32_MAX: waits for ever */
 };
 
 struct rpc_service {
@@ -142,6 +151,29 @@ struct rpc_service {
 };
 
 /* ---- servers ---- */
+
+/* What one principal may have of a server: a SPIFFE id, or on a port for peers a pinned key. Callers without
+ * either are one principal together. 0: the default. More is refused with ERR_TOO_MUCH (ERROR_REASON_OVERLOADED).
+ */
+struct rpc_limits {
+    uint32_t calls_max; /* at once; 1024 */
+    uint32_t streams_max; /* of them not unary; 512 */
+    uint32_t connections_max; /* 64 */
+    uint64_t bytes_max; /* messages received and not yet worked off, sent and not yet taken; 128 MiB */
+    uint64_t memory_max; /* of rpc_config.calls_memory_max; half of it */
+    /* Calls per second (20000), and how many at once after a rest (half of the rate); then how many per second may
+     * be taken back before their answer (200). Who is a whole burst beyond, or takes back more, is flooding: the
+     * connection is cut. */
+    uint32_t rate, burst, resets;
+    /* Without progress for so long a call is cut off: a reader that takes nothing, a request or an awaited message
+     * that does not come whole; 30 s. */
+    uint32_t stall_ms;
+    uint32_t handshake_ms; /* 10 s */
+    uint32_t keepalive_ms,
+        keepalive_timeout_ms; /* after so much silence a ping; how long for its answer; 30, 10 s */
+    uint32_t ping_min_ms; /* a caller that pings more often is sent away; 10 s */
+    uint32_t idle_ms; /* a connection without calls is wound up; 10 min */
+};
 
 /* What became of a call; given once, after its last act, also for calls that were refused. */
 struct rpc_outcome {
@@ -163,11 +195,15 @@ struct rpc_server_config {
     /* The gate: may this caller call this? Asked before the request's body is read, on the polling thread: it
      * must not block. It may use rpc_call_path, rpc_call_peer and rpc_metadata. NULL refuses nobody. */
     bool (*authorize)(void *ctx, struct rpc_call *call, struct err *err);
+    /* Is this caller welcome at all? Asked before anything else, for every method, and by rpc_server_recheck. On
+     * the polling thread: it must not block. NULL: everybody the certificates let in. */
+    bool (*welcome)(void *ctx, const struct rpc_identity *peer, struct err *err);
     void (*finished)(void *ctx, const struct rpc_outcome *outcome); /* any thread; must not block; may be NULL */
     void *ctx;
     uint32_t message_max; /* bytes of any message; 0: 2 MiB */
     uint32_t streams_max; /* calls at once on one connection; 0: 128 */
     uint32_t connection_age_s; /* after it a connection is wound up: what a revoked certificate has left; 0: 1 h */
+    struct rpc_limits limits;
 };
 
 /* rpc_server_open listens and serves. It also serves grpc.health.v1 and, with descriptors, reflection, and
@@ -180,9 +216,13 @@ NODISCARD bool rpc_server_open(struct rpc *rpc, const struct rpc_server_config *
 /* rpc_server_port returns the port that was bound. */
 int rpc_server_port(const struct rpc_server *server);
 
-/* rpc_server_reload takes new certificate, key and roots as one; the next handshake uses them. A set that the
- * TLS library refuses is logged there and the old one stays. Any thread. */
+/* rpc_server_reload takes new certificate, key and roots as one; the next handshake uses them. ERR_INVALID: a set
+ * that cannot be used (cut short, no PEM, a key of another certificate); the old one stays. Any thread. */
 NODISCARD bool rpc_server_reload(struct rpc_server *server, const struct rpc_tls *tls, struct err *err);
+
+/* rpc_server_recheck has `welcome` asked again about everybody who is connected: calls and streams of those that
+ * are no longer welcome end with ERR_DENIED, then their connections are cut. Within half a second. Any thread. */
+void rpc_server_recheck(struct rpc_server *server);
 
 /* rpc_server_serving says what health answers; true from the start. Any thread. */
 void rpc_server_serving(struct rpc_server *server, bool serving);

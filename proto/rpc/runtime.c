@@ -135,11 +135,28 @@ static void sweep(struct rpc *rpc, gpr_timespec now)
     pthread_mutex_unlock(&rpc->lock);
 }
 
+static uint64_t ms_of(gpr_timespec time)
+{
+    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
+uint64_t clock_ms(void)
+{
+    return ms_of(gpr_now(GPR_CLOCK_MONOTONIC));
+}
+
+static gpr_timespec tick(struct rpc *rpc)
+{
+    gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
+    rpc->now_ms = ms_of(now);
+    return now;
+}
+
 static void *poll_thread(void *arg)
 {
     struct rpc *rpc = arg;
     gpr_timespec pause = gpr_time_from_millis(SWEEP_MS, GPR_TIMESPAN);
-    gpr_timespec due = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), pause);
+    gpr_timespec due = gpr_time_add(tick(rpc), pause);
     for (;;) {
         grpc_event event = grpc_completion_queue_next(rpc->queue, due, NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN) {
@@ -149,7 +166,7 @@ static void *poll_thread(void *arg)
             struct tag *tag = event.tag;
             tag->done(tag->arg, event.success);
         }
-        gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
+        gpr_timespec now = tick(rpc);
         if (gpr_time_cmp(now, due) >= 0) {
             sweep(rpc, now);
             due = gpr_time_add(now, pause);
@@ -205,6 +222,12 @@ static void config_defaults(struct rpc_config *config)
     config->bulk_queue = config->bulk_queue ? config->bulk_queue : 64;
     config->watch_threads = config->watch_threads ? config->watch_threads : 8;
     config->memory_max = config->memory_max ? config->memory_max : 256 << 20;
+    config->calls_memory_max = config->calls_memory_max ? config->calls_memory_max : 512 << 20;
+    config->connections_max = config->connections_max ? config->connections_max : 4096;
+    if (!config->source_connections_max) {
+        config->source_connections_max = MAX(config->connections_max / 2, 1);
+    }
+    config->watch_s = config->watch_s ? config->watch_s : 10;
     config->fd_max = config->fd_max ? config->fd_max : default_fd_max();
 }
 
@@ -248,9 +271,11 @@ static bool start_threads(struct rpc *rpc)
     bool work = lane_start(&rpc->lanes[RPC_WORK], config->work_threads, config->work_queue);
     bool bulk = lane_start(&rpc->lanes[RPC_BULK], config->bulk_threads, config->bulk_queue);
     bool watch = lane_start(&rpc->lanes[RPC_WATCH], config->watch_threads, 0);
-    if (work && bulk && watch && pthread_create(&rpc->poller, NULL, poll_thread, rpc) == 0) {
+    if (work && bulk && watch && watchdog_start(rpc) &&
+        pthread_create(&rpc->poller, NULL, poll_thread, rpc) == 0) {
         return true;
     }
+    watchdog_stop(rpc);
     stop_lanes(rpc);
     return false;
 }
@@ -271,7 +296,9 @@ bool rpc_open(const struct rpc_config *config, struct rpc **out, struct err *err
     rpc->boot = (uint64_t)now.tv_sec * GPR_NS_PER_SEC + (uint64_t)now.tv_nsec;
     pthread_mutex_init(&rpc->lock, NULL);
     pthread_cond_init(&rpc->idle, NULL);
+    rpc->memory.max = rpc->config.calls_memory_max;
     accept_guard_limit(rpc->config.fd_max);
+    accept_guard_caps(rpc->config.connections_max, rpc->config.source_connections_max);
 
     /* Signals are the main thread's: none of gRPC's threads or ours takes them. */
     sigset_t all, before;
@@ -300,6 +327,7 @@ void rpc_close(struct rpc *rpc)
         pthread_cond_wait(&rpc->idle, &rpc->lock);
     }
     pthread_mutex_unlock(&rpc->lock);
+    watchdog_stop(rpc);
     stop_lanes(rpc);
     end_grpc(rpc, true);
     pthread_cond_destroy(&rpc->idle);

@@ -10,7 +10,7 @@
 
 #include <grpc/support/time.h>
 
-#include "proto/rpc/internal.h"
+#include "proto/rpc/limits.h"
 
 enum {
     UNARY_MS = 60 * 1000,
@@ -46,6 +46,7 @@ void server_send_status(struct rpc_call *call, grpc_byte_buffer *reply, const st
         return;
     }
     call->finishing = true;
+    call->write_ms = call->rpc->now_ms;
     call->outcome = err ? *err : (struct err){0};
     call->out = call->out ? call->out : reply;
     if (call->over) {
@@ -75,6 +76,23 @@ void server_send_status(struct rpc_call *call, grpc_byte_buffer *reply, const st
     grpc_slice_unref(text_slice);
 }
 
+/* The reply's wire form; its bytes are the principal's until they are gone. */
+static bool pack_reply(struct rpc_call *call, const ProtobufCMessage *reply, grpc_byte_buffer **out,
+                       struct err *err)
+{
+    if (!buffer_pack(reply, call->server->config.message_max, out, err)) {
+        return false;
+    }
+    size_t len = grpc_byte_buffer_length(*out);
+    if (!limits_take(call, len)) {
+        grpc_byte_buffer_destroy(*out);
+        *out = NULL;
+        return refusal_err(call->refusal, err);
+    }
+    call->out_len = len;
+    return true;
+}
+
 void server_finish(struct rpc_call *call, const ProtobufCMessage *reply, const struct err *err)
 {
     grpc_byte_buffer *buffer = NULL;
@@ -82,7 +100,8 @@ void server_finish(struct rpc_call *call, const ProtobufCMessage *reply, const s
     if (err && err->code == ERR_NONE) {
         err_raise(&own, ERR_INTERNAL, "a handler failed and did not say why");
         err = &own;
-    } else if (reply && !buffer_pack(reply, call->server->config.message_max, &buffer, &own)) {
+    } else if ((err && err->code == ERR_TOO_MUCH && limits_starved(call, &own)) ||
+               (reply && !pack_reply(call, reply, &buffer, &own))) {
         err = &own;
     }
     pthread_mutex_lock(&call->lock);
@@ -107,7 +126,7 @@ static void tell_outcome(struct rpc_call *call, uint64_t us)
     }
 }
 
-void server_forget(struct rpc_call *call)
+void server_told(struct rpc_call *call)
 {
     struct rpc_server *server = call->server;
     gpr_timespec took = gpr_time_sub(gpr_now(GPR_CLOCK_MONOTONIC), call->arrived);
@@ -120,8 +139,14 @@ void server_forget(struct rpc_call *call)
     count_ended(call, us);
     pthread_mutex_unlock(&server->lock);
     tell_outcome(call, us);
+}
+
+void server_forget(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server;
     grpc_call_unref(call->wire);
     call->wire = NULL;
+    limits_leave(call);
     pthread_mutex_lock(&server->lock);
     server->live_count--;
     pthread_cond_broadcast(&server->moved);
@@ -195,7 +220,7 @@ static void run_call(void *arg)
         return;
     }
     if (call->in) {
-        grpc_byte_buffer_destroy(call->in);
+        call_drop_in(call, call->in, call->in_len);
         call->in = NULL;
         call->stream.ended_given = true;
     }
@@ -208,25 +233,12 @@ static void run_call(void *arg)
 
 /* ---- on the polling thread ---- */
 
-/* What turned the call away, for the counters; false. */
-static bool refused_by(struct rpc_call *call, enum rpc_refusal refusal)
-{
-    call->refusal = refusal;
-    return false;
-}
-
-static bool refuse_busy(struct rpc_call *call, struct err *err)
-{
-    err_raise_reason(err, ERR_TOO_MUCH, REASON(OVERLOADED), "the node is busy: try again later");
-    return refused_by(call, RPC_REFUSED_LANE);
-}
-
 static void dispatch(struct rpc_call *call)
 {
     struct err err;
     call->task = (struct task){.run = run_call, .arg = call};
     if (!lane_push(call->rpc, call->bound->method->lane, &call->task, false)) {
-        refuse_busy(call, &err);
+        call_refuse(call, RPC_REFUSED_LANE, &err);
         server_finish(call, NULL, &err);
     }
 }
@@ -234,13 +246,14 @@ static void dispatch(struct rpc_call *call)
 /* Why there is no request that a handler could be given. */
 static void no_request(struct rpc_call *call, struct err *err)
 {
-    if (!call->in && call->read_ok) {
+    if (call->refusal) {
+        refusal_err(call->refusal, err);
+    } else if (!call->in && call->read_ok) {
         err_raise_reason(err, ERR_INVALID, REASON(MALFORMED), "the call has no request");
-    } else if (!call->in && (rpc_cancelled(call) || call->timed_out)) {
+    } else if (!call->in && rpc_cancelled(call)) {
         call_over_err(call, err);
     } else {
-        refused_by(call, RPC_REFUSED_TOO_LARGE);
-        err_raise_reason(err, ERR_TOO_MUCH, REASON(TOO_LARGE), "the request is larger than it may be");
+        call_refuse(call, RPC_REFUSED_TOO_LARGE, err);
     }
 }
 
@@ -260,7 +273,7 @@ static bool find_method(struct rpc_call *call, struct err *err)
     struct rpc_server *server = call->server;
     const struct bound_method *found = server_method(server, call->path);
     if (!found) {
-        return err_raise_reason(err, ERR_UNIMPLEMENTED, REASON(NOT_IMPLEMENTED), "no such method here");
+        return call_refuse(call, RPC_REFUSED_METHOD, err);
     }
     const struct rpc_method *method = found->method;
     pthread_mutex_lock(&server->lock);
@@ -276,30 +289,43 @@ static bool find_method(struct rpc_call *call, struct err *err)
     return true;
 }
 
-/* May this caller call this? */
-static bool is_permitted(struct rpc_call *call, struct err *err)
-{
-    const struct rpc_server_config *config = &call->server->config;
-    bool asked = config->authorize && (config->by_pin || !(call->bound->method->flags & RPC_PUBLIC));
-    return !asked || config->authorize(config->ctx, call, err);
-}
-
+/* Who is it, how much of the server is theirs already, and are they welcome? */
 static bool is_let_in(struct rpc_call *call, struct err *err)
 {
+    const struct rpc_server_config *config = &call->server->config;
     if (call->server->draining) {
-        err_raise_reason(err, ERR_UNAVAILABLE, REASON(DRAINING), "the node is going down");
-        return refused_by(call, RPC_REFUSED_DRAINING);
+        return call_refuse(call, RPC_REFUSED_DRAINING, err);
     }
-    if (!tls_identify(call, err)) {
-        return refused_by(call, RPC_REFUSED_IDENTITY);
+    if (!limits_identify(call, err) || !limits_enter(call, err)) {
+        return false;
     }
+    if (call->connection->nobody) {
+        return call_refuse(call, RPC_REFUSED_IDENTITY, err);
+    }
+    if (config->welcome && !config->welcome(config->ctx, &call->peer, err)) {
+        call->refusal = RPC_REFUSED_UNWELCOME;
+        return false;
+    }
+    return true;
+}
+
+/* May they call this, and is there room for it? */
+static bool may_call(struct rpc_call *call, struct err *err)
+{
+    const struct rpc_server_config *config = &call->server->config;
     if (!find_method(call, err)) {
-        return refused_by(call, RPC_REFUSED_METHOD);
+        return false;
     }
-    if (!is_permitted(call, err)) {
-        return refused_by(call, RPC_REFUSED_GATE);
+    const struct rpc_method *method = call->bound->method;
+    bool asked = config->authorize && (config->by_pin || !(method->flags & RPC_PUBLIC));
+    if (asked && !config->authorize(config->ctx, call, err)) {
+        call->refusal = RPC_REFUSED_GATE;
+        return false;
     }
-    return !lane_full(call->rpc, call->bound->method->lane) || refuse_busy(call, err);
+    if (method->kind != RPC_UNARY && !limits_stream(call, err)) {
+        return false;
+    }
+    return !lane_full(call->rpc, method->lane) || call_refuse(call, RPC_REFUSED_LANE, err);
 }
 
 static uint32_t life_of(const struct rpc_method *method)
@@ -324,7 +350,7 @@ static void admit(struct rpc_call *call)
     call_set_deadline(call, call->details.deadline, 0);
     call_batch(call, &op, 1, &call->close);
     pthread_mutex_unlock(&call->lock);
-    if (!is_let_in(call, &err)) {
+    if (!is_let_in(call, &err) || !may_call(call, &err)) {
         server_finish(call, NULL, &err);
         return;
     }

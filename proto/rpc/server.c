@@ -1,31 +1,87 @@
 /* A listener: its table of methods, its sockets, its drain and its end. What becomes of its calls: serve.c. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <grpc/support/time.h>
 
-#include "proto/rpc/internal.h"
+#include "proto/rpc/limits.h"
 
 enum {
     SLOTS = 64,                  /* calls that can arrive before the polling thread comes round */
     STREAMS_MAX = 128,
     GOAWAY_MS = 200,
+    READ_CHUNK = 64 << 10,       /* what a flood brings in one go has to be worked off before it can be cut */
 };
+
+/* ---- from time to time ---- */
+
+static uint32_t stall_of(const struct rpc_call *call)
+{
+    uint32_t own = call->bound ? call->bound->method->stall_ms : 0;
+    return own ? own : call->server->config.limits.stall_ms;
+}
+
+/* Has the call outlived what it may? Its lock is held. A stream by events may be silent for as long as it likes.
+ */
+static enum rpc_refusal overdue(const struct rpc_call *call, gpr_timespec now)
+{
+    uint64_t now_ms = call->rpc->now_ms;
+    uint32_t stall = stall_of(call);
+    bool sends = call->writing || call->finishing;
+    bool awaits = call->reading && (call->phase == PHASE_REQUEST || call->phase == PHASE_BLOCKING);
+    if (gpr_time_cmp(now, call->deadline) > 0) {
+        return RPC_CUT_DEADLINE;
+    }
+    if (gpr_time_cmp(now, call->close_by) > 0 || (sends && now_ms - call->write_ms > stall)) {
+        return RPC_CUT_READER;
+    }
+    return awaits && now_ms - call->read_ms > stall ? RPC_CUT_WRITER : RPC_REFUSED_NOT;
+}
+
+/* What rpc_server_recheck asked for, first half: everybody is looked at, and calls are told. Their connections are
+ * cut in the next sweep, so that they hear why. */
+static void tell_unwelcome(struct rpc_call *call)
+{
+    struct err why;
+    if (call->bound && call->bound->method->open) {
+        call_refuse(call, RPC_CUT_UNWELCOME, &why);
+        rpc_stream_close(call, &why);
+    } else {
+        pthread_mutex_lock(&call->lock);
+        call_cut(call, RPC_CUT_UNWELCOME);
+        pthread_mutex_unlock(&call->lock);
+    }
+}
 
 void server_sweep(struct rpc_server *server, gpr_timespec now)
 {
+    bool unwelcome = atomic_exchange(&server->recheck, false) && limits_recheck(server);
     pthread_mutex_lock(&server->lock);
+    limits_expect_none(server);
     for (struct rpc_call *call = server->live; call; call = call->next) {
         pthread_mutex_lock(&call->lock);
-        gpr_timespec end = gpr_time_min(call->deadline, call->close_by);
-        if (!call->over && !call->timed_out && gpr_time_cmp(now, end) > 0) {
-            call->timed_out = true;
-            grpc_call_cancel_with_status(call->wire, GRPC_STATUS_DEADLINE_EXCEEDED,
-                                         "the call took longer than it may", NULL);
+        enum rpc_refusal why = overdue(call, now);
+        if (!call->read_over && !call->over) {
+            limits_expect(call);
+        }
+        if (why) {
+            call_cut(call, why);
         }
         pthread_mutex_unlock(&call->lock);
+        if (unwelcome && call->connection && call->connection->unwelcome) {
+            tell_unwelcome(call);
+        }
     }
     pthread_mutex_unlock(&server->lock);
+    if (!unwelcome) {
+        limits_sweep(server);
+    }
+}
+
+void rpc_server_recheck(struct rpc_server *server)
+{
+    server->recheck = true;
 }
 
 /* ---- drain ---- */
@@ -194,28 +250,35 @@ static bool add_services(struct rpc_server *server, struct err *err)
     return bind_methods(server, count, err);
 }
 
+static int ms(uint32_t value)
+{
+    return (int)MIN(value, (uint32_t)INT_MAX);
+}
+
 static grpc_server *make_wire(struct rpc_server *server)
 {
     const struct rpc_server_config *config = &server->config;
+    const struct rpc_limits *limits = &config->limits;
     const int age_ms = (int)MIN(config->connection_age_s, 1u << 20) * 1000;
     const struct {
         const char *key;
         int value;
     } numbers[] = {
         {GRPC_ARG_ALLOW_REUSEPORT, 0},
+        {GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, READ_CHUNK},
         {GRPC_ARG_HTTP2_BDP_PROBE, 0},
         {GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 256 << 10},
         {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)config->message_max},
         {GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, (int)config->message_max},
         {GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)config->streams_max},
         {GRPC_ARG_MAX_METADATA_SIZE, 8 << 10},
-        {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10000},
-        {GRPC_ARG_KEEPALIVE_TIME_MS, 30000},
-        {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000},
+        {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, ms(limits->handshake_ms)},
+        {GRPC_ARG_KEEPALIVE_TIME_MS, ms(limits->keepalive_ms)},
+        {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, ms(limits->keepalive_timeout_ms)},
         {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
-        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000},
+        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, ms(limits->ping_min_ms)},
         {GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0},
-        {GRPC_ARG_MAX_CONNECTION_IDLE_MS, 600000},
+        {GRPC_ARG_MAX_CONNECTION_IDLE_MS, ms(limits->idle_ms)},
         {GRPC_ARG_MAX_CONNECTION_AGE_MS, age_ms},
         {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 300000},
         {GRPC_ARG_ENABLE_CHANNELZ, 0},
@@ -244,6 +307,7 @@ static bool listen_on(struct rpc_server *server, struct err *err)
         return err_raise(err, ERR_UNAVAILABLE, "rpc server %s: cannot listen there with this certificate",
                          server->address);
     }
+    accept_guard_port(server->port, true);
     grpc_server_start(server->wire);
     pthread_mutex_lock(&server->rpc->lock);
     server->next = server->rpc->servers;
@@ -276,7 +340,7 @@ static bool server_init(struct rpc_server *server, struct rpc *rpc, const struct
     if (config->by_pin && !config->spki_pin) {
         return err_raise(err, ERR_INVALID, "rpc server %s: callers by pin, and no spki_pin", config->address);
     }
-    return tls_set_copy(&config->tls, &server->tls, err) && add_services(server, err);
+    return tls_set_copy(&config->tls, &server->tls, err) && limits_new(server, err) && add_services(server, err);
 }
 
 bool rpc_server_open(struct rpc *rpc, const struct rpc_server_config *config, struct rpc_server **out,
@@ -329,13 +393,12 @@ void rpc_server_close(struct rpc_server *server)
         }
         unlist(server);
         grpc_server_destroy(server->wire);
+        accept_guard_port(server->port, false);
     }
     if (server->credentials) {
         grpc_server_credentials_release(server->credentials);
     }
-    for (size_t i = 0; i < PIN_CACHE; i++) {
-        free(server->pins[i].pem);
-    }
+    limits_free(server);
     health_free(server->health);
     reflection_free(server->reflection);
     tls_set_done(&server->tls);

@@ -9,7 +9,7 @@
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/support/time.h>
 
-#include "proto/rpc/internal.h"
+#include "proto/rpc/limits.h"
 
 enum {
     OUT_COST = 64,
@@ -61,12 +61,12 @@ static void write_next(struct rpc_call *call)
     }
     if (stream->first) {
         struct out *out = take_out(stream);
-        call_begin_write(call, out->buffer);
+        call_begin_write(call, out->buffer, out->len);
         free(out);
     } else if (stream->closing) {
         send_end(call);
     } else if (is_server(call) && !call->head_sent) {
-        call_begin_write(call, NULL);
+        call_begin_write(call, NULL, 0);
     }
 }
 
@@ -148,6 +148,7 @@ static void give_message(struct rpc_call *call, grpc_byte_buffer *buffer)
     struct err err;
     arena_reset(&call->message_arena);
     if (!buffer_unpack(call->receives, buffer, call->message_max, &call->message_arena, &message, &err)) {
+        limits_starved(call, &err);
         rpc_stream_close(call, &err);
     } else if (stream->events->message) {
         stream->events->message(call, stream->arg, message);
@@ -187,6 +188,7 @@ static bool give_next(struct rpc_call *call)
     struct stream *stream = &call->stream;
     if (call->in) {
         grpc_byte_buffer *buffer = call->in;
+        size_t len = call->in_len;
         call->in = NULL;
         stream->delivering = true;
         bool deaf = is_deaf(call);
@@ -194,7 +196,7 @@ static bool give_next(struct rpc_call *call)
         if (!deaf) {
             (stream->events->packed ? give_packed : give_message)(call, buffer);
         }
-        grpc_byte_buffer_destroy(buffer);
+        call_drop_in(call, buffer, len);
         pthread_mutex_lock(&call->lock);
         stream->delivering = false;
     } else if (ended_due(call)) {
@@ -254,6 +256,7 @@ void stream_discard(struct rpc_call *call)
     while (stream->first) {
         struct out *out = take_out(stream);
         grpc_byte_buffer_destroy(out->buffer);
+        limits_give(call, out->len);
         free(out);
     }
 }
@@ -276,6 +279,9 @@ static bool queue_out(struct rpc_call *call, struct out *out, struct err *err)
     if (stream->first && stream->queued + out->len > stream->queue_max) {
         stream->refused = true;
         return err_raise_reason(err, ERR_TOO_MUCH, REASON(OVERLOADED), "the stream's queue is full");
+    }
+    if (!limits_take(call, out->len)) {
+        return refusal_err(call->refusal, err);
     }
     *(stream->last ? &stream->last->next : &stream->first) = out;
     stream->last = out;

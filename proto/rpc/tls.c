@@ -88,27 +88,6 @@ bool rpc_server_reload(struct rpc_server *server, const struct rpc_tls *tls, str
     return true;
 }
 
-/* Reading a certificate's key costs sixteen times what a call costs, so the last few are remembered. Only the
- * polling thread comes here. */
-static bool pin_of(struct rpc_server *server, struct bytes pem, struct hash *out)
-{
-    for (size_t i = 0; i < PIN_CACHE; i++) {
-        if (server->pins[i].pem && bytes_equal(BYTES(server->pins[i].pem, server->pins[i].len), pem)) {
-            *out = server->pins[i].pin;
-            return true;
-        }
-    }
-    char *copy = strndup((const char *)pem.data, pem.len);
-    if (!copy || !server->config.spki_pin(server->config.ctx, pem, out)) {
-        free(copy);
-        return false;
-    }
-    struct pin_entry *entry = &server->pins[server->pin_next++ % PIN_CACHE];
-    free(entry->pem);
-    *entry = (struct pin_entry){.pem = copy, .len = pem.len, .pin = *out};
-    return true;
-}
-
 static struct bytes property(const grpc_auth_context *context, const char *name)
 {
     grpc_auth_property_iterator it = grpc_auth_context_find_properties_by_name(context, name);
@@ -116,36 +95,20 @@ static struct bytes property(const grpc_auth_context *context, const char *name)
     return found && found->value ? BYTES(found->value, found->value_length) : BYTES_NONE;
 }
 
-static bool read_identity(struct rpc_call *call, const grpc_auth_context *context, struct err *err)
+/* Reading a certificate's key costs sixteen times what a call costs: it is done once for a connection. */
+bool tls_identity(struct rpc_server *server, const grpc_auth_context *context, struct bytes *spiffe,
+                  struct hash *pin)
 {
-    struct rpc_server *server = call->server;
-    char *spiffe = "";
-    /* Absent too when a certificate has two URIs, one of them a SPIFFE id: absent means nobody. */
-    struct bytes id = property(context, GRPC_PEER_SPIFFE_ID_PROPERTY_NAME);
-    if (!arena_string(&call->arena, id, &spiffe, err)) {
+    const struct rpc_server_config *config = &server->config;
+    *spiffe = BYTES_NONE;
+    if (!grpc_auth_context_peer_is_authenticated(context)) {
         return false;
     }
-    call->peer.spiffe = spiffe;
+    /* Absent too when a certificate has two URIs, one of them a SPIFFE id: absent means nobody. */
+    *spiffe = property(context, GRPC_PEER_SPIFFE_ID_PROPERTY_NAME);
     struct bytes pem = property(context, GRPC_X509_PEM_CERT_PROPERTY_NAME);
-    bool pinned = server->config.spki_pin && pem.len && pin_of(server, pem, &call->peer.pin);
-    if (server->config.by_pin) {
-        return pinned || err_raise_reason(err, ERR_UNAUTHENTICATED, REASON(NO_CERTIFICATE),
-                                          "the caller's certificate has no key that can be pinned");
-    }
-    return id.len || err_raise_reason(err, ERR_UNAUTHENTICATED, REASON(NO_CERTIFICATE),
-                                      "the caller's certificate has no SPIFFE id, or more than one URI");
-}
-
-bool tls_identify(struct rpc_call *call, struct err *err)
-{
-    grpc_auth_context *context = grpc_call_auth_context(call->wire);
-    bool ok = context && grpc_auth_context_peer_is_authenticated(context)
-                  ? read_identity(call, context, err)
-                  : err_raise_reason(err, ERR_UNAUTHENTICATED, REASON(NO_CERTIFICATE), "the caller is unknown");
-    if (context) {
-        grpc_auth_context_release(context);
-    }
-    return ok;
+    bool pinned = config->spki_pin && pem.len && config->spki_pin(config->ctx, pem, pin);
+    return config->by_pin ? pinned : spiffe->len > 0;
 }
 
 /* ---- clients ---- */

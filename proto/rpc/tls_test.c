@@ -1,13 +1,8 @@
 /* Who gets in, and as whom. */
 #include "proto/rpc/rpc.h"
 
-#include <fcntl.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "proto/chartmesh/v1/common.pb-c.h"
 #include "proto/rpc/health.pb-c.h"
@@ -237,16 +232,6 @@ static void test_rpc__new_certificates_count_from_the_next_handshake(void **stat
 
 /* ---- with the tools of others ---- */
 
-static void put_file(const char *folder, const char *name, const char *text)
-{
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
-
 static char *get_file(struct fixture *f, const char *folder, const char *name)
 {
     struct err err;
@@ -261,58 +246,15 @@ static char *get_file(struct fixture *f, const char *folder, const char *name)
     return text;
 }
 
-static const char *const files[] = {"ca.pem", "cakey.pem", "cert.pem", "key.pem", "two.pem", "two.key", "ca.srl"};
-
-static void make_folder(struct fixture *f, char *folder)
-{
-    snprintf(folder, 64, "/tmp/rpc_test.XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    put_file(folder, "ca.pem", f->ca.certificate);
-    put_file(folder, "cakey.pem", f->ca.key);
-    put_file(folder, "cert.pem", f->client_cert.certificate);
-    put_file(folder, "key.pem", f->client_cert.key);
-}
-
-static void drop_folder(const char *folder)
-{
-    for (size_t i = 0; i < COUNT(files); i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-    }
-    assert_int_equal(rmdir(folder), 0);
-}
-
-/* Runs a program with its complaints dropped; its first word goes to `word`. False: it failed. */
-static bool run(char *const argv[], char word[64])
-{
-    int out[2], status;
-    pid_t pid;
-    posix_spawn_file_actions_t actions;
-    assert_int_equal(pipe(out), 0);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-    posix_spawn_file_actions_addclose(&actions, out[0]);
-    bool ok = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) == 0;
-    posix_spawn_file_actions_destroy(&actions);
-    close(out[1]);
-    FILE *pipe_end = fdopen(out[0], "r");
-    if (!ok || fscanf(pipe_end, "%63s", word) != 1) {
-        word[0] = 0;
-    }
-    fclose(pipe_end);
-    return ok && waitpid(pid, &status, 0) == pid && status == 0;
-}
-
 /* cert_make gives one URI at most, so the openssl program has to make the odd one. */
 static void test_rpc__a_certificate_with_two_uris_is_nobody(void **state)
 {
     struct fixture *f = *state;
     struct err err;
-    char folder[64], path[6][128], word[64];
-    make_folder(f, folder);
-    for (size_t i = 0; i < 6; i++) {
+    static const char *const files[] = {"ca.pem", "cakey.pem", "two.pem", "two.key"};
+    char folder[64], path[4][128], word[64];
+    fixture_folder(f, folder);
+    for (size_t i = 0; i < COUNT(files); i++) {
         snprintf(path[i], sizeof path[i], "%s/%s", folder, files[i]);
     }
     char *argv[] = {"openssl",
@@ -333,17 +275,17 @@ static void test_rpc__a_certificate_with_two_uris_is_nobody(void **state)
                     "-CAkey",
                     path[1],
                     "-out",
-                    path[4],
+                    path[2],
                     "-keyout",
-                    path[5],
+                    path[3],
                     "-addext",
                     "extendedKeyUsage=clientAuth",
                     "-addext",
                     "subjectAltName=URI:" CLIENT_ID ",URI:" SECOND_ID,
                     NULL};
-    assert_true(run(argv, word));
+    assert_true(fixture_run(argv, word));
     struct cert_pair two = {get_file(f, folder, "two.pem"), get_file(f, folder, "two.key")};
-    drop_folder(folder);
+    fixture_folder_drop(folder);
     assert_err(ERR_UNAUTHENTICATED, call_as(f, f->server, &two, "/test.T/Work", &err));
     assert_int_equal(err.reason, REASON(NO_CERTIFICATE));
 }
@@ -352,7 +294,7 @@ static void foreign(struct fixture *f, const char *folder, const char *mode, con
 {
     char word[64];
     char *argv[] = {"python3", "proto/rpc/foreign_client.py", (char *)mode, f->target, (char *)folder, NULL};
-    if (!run(argv, word) || strcmp(word, expected) != 0) {
+    if (!fixture_run(argv, word) || strcmp(word, expected) != 0) {
         fail_msg("foreign client, %s: '%s' instead of '%s'", mode, word, expected);
     }
 }
@@ -361,18 +303,18 @@ static void test_rpc__another_stack_is_held_to_the_same_rules(void **state)
 {
     struct fixture *f = *state;
     char folder[64], word[64];
-    if (!run((char *[]){"python3", "-c", "import grpc", NULL}, word)) {
+    if (!fixture_run((char *[]){"python3", "-c", "import grpc", NULL}, word)) {
         print_message("python3-grpcio is not installed: skipped\n");
         skip();
     }
-    make_folder(f, folder);
+    fixture_folder(f, folder);
     foreign(f, folder, "call", "OK");
     foreign(f, folder, "garbage", "INVALID_ARGUMENT");
     foreign(f, folder, "gzip", "UNIMPLEMENTED");
     foreign(f, folder, "nobody", "UNAVAILABLE");
     foreign(f, folder, "tls13", "accepted");
     foreign(f, folder, "tls12", "refused");
-    drop_folder(folder);
+    fixture_folder_drop(folder);
 }
 
 #define T(name) cmocka_unit_test(test_rpc__##name)

@@ -1,8 +1,13 @@
 #include "tests/lib/rpc.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 void sleep_ms(unsigned ms)
 {
@@ -88,10 +93,12 @@ struct rpc_channel *fixture_dial(struct fixture *f, const struct rpc_server *ser
     return channel;
 }
 
-struct fixture *fixture_begin(const struct rpc_service *services, size_t count,
-                              const struct rpc_server_config *config)
+struct fixture *fixture_begin_in(const struct rpc_config *runtime, const struct rpc_service *services,
+                                 size_t count, const struct rpc_server_config *config)
 {
     struct err err;
+    struct rpc_config with_log = *runtime;
+    with_log.log = log_line;
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     arena_init(&f->arena, 64 << 20);
@@ -100,14 +107,18 @@ struct fixture *fixture_begin(const struct rpc_service *services, size_t count,
     f->server_cert = fixture_leaf(f, &f->ca, NULL, "node.test");
     f->client_cert = fixture_leaf(f, &f->ca, CLIENT_ID, NULL);
     f->foreign_cert = fixture_leaf(f, &f->foreign_ca, CLIENT_ID, NULL);
-    assert_ok(rpc_open(
-        &(struct rpc_config){
-            .work_threads = 4, .work_queue = 8, .bulk_threads = 1, .bulk_queue = 1, .log = log_line},
-        &f->rpc, &err));
+    assert_ok(rpc_open(&with_log, &f->rpc, &err));
     f->server = fixture_server(f, services, count, config);
     f->channel = fixture_dial(f, f->server, &f->client_cert);
     snprintf(f->target, sizeof f->target, "127.0.0.1:%d", rpc_server_port(f->server));
     return f;
+}
+
+struct fixture *fixture_begin(const struct rpc_service *services, size_t count,
+                              const struct rpc_server_config *config)
+{
+    const struct rpc_config usual = {.work_threads = 4, .work_queue = 8, .bulk_threads = 1, .bulk_queue = 1};
+    return fixture_begin_in(&usual, services, count, config);
 }
 
 void fixture_end(struct fixture *f)
@@ -130,4 +141,100 @@ bool fixture_call(struct rpc_channel *channel, const char *path, uint64_t index,
     }
     *reply = (const void *)message;
     return true;
+}
+
+/* ---- programs of others ---- */
+
+static void put_file(const char *folder, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+void fixture_folder(const struct fixture *f, char folder[64])
+{
+    snprintf(folder, 64, "/tmp/rpc_test.XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    put_file(folder, "ca.pem", f->ca.certificate);
+    put_file(folder, "cakey.pem", f->ca.key);
+    put_file(folder, "cert.pem", f->client_cert.certificate);
+    put_file(folder, "key.pem", f->client_cert.key);
+}
+
+void fixture_folder_drop(const char *folder)
+{
+    DIR *list = opendir(folder);
+    assert_non_null(list);
+    for (struct dirent *entry = readdir(list); entry; entry = readdir(list)) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (entry->d_name[0] != '.') {
+            assert_int_equal(unlink(path), 0);
+        }
+    }
+    closedir(list);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+bool fixture_run_begin(char *const argv[], struct program *out)
+{
+    int ends[2];
+    pid_t pid;
+    posix_spawn_file_actions_t actions;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    bool ok = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) == 0;
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    *out = (struct program){pid, ends[0]};
+    return ok;
+}
+
+bool fixture_run_end(struct program *program, char word[64])
+{
+    int status;
+    FILE *end = fdopen(program->out, "r");
+    if (fscanf(end, "%63s", word) != 1) {
+        word[0] = 0;
+    }
+    fclose(end);
+    return waitpid(program->pid, &status, 0) == program->pid && status == 0;
+}
+
+bool fixture_run(char *const argv[], char word[64])
+{
+    struct program program;
+    word[0] = 0;
+    return fixture_run_begin(argv, &program) && fixture_run_end(&program, word);
+}
+
+/* ---- memory ---- */
+
+void peak_rss_reset(void)
+{
+    FILE *file = fopen("/proc/self/clear_refs", "w");
+    assert_non_null(file);
+    fputs("5", file);
+    fclose(file);
+}
+
+size_t peak_rss(void)
+{
+    char line[128];
+    size_t kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    assert_non_null(file);
+    while (kib == 0 && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "VmHWM: %zu", &kib) != 1) {
+            kib = 0;
+        }
+    }
+    fclose(file);
+    return kib;
 }

@@ -68,6 +68,7 @@ DOORS = [
     ("sys/random", ["node/world", "proto/crypto"], "randomness comes from proto/crypto or node/world"),
     ("sys/socket", ["proto/rpc", "client", "tests"], "the network is behind proto/rpc"),
     ("netinet/", ["proto/rpc", "client", "tests"], "the network is behind proto/rpc"),
+    ("linux/tcp", ["proto/rpc"], "the network is behind proto/rpc"),
     ("arpa/", ["proto/rpc", "client", "tests"], "the network is behind proto/rpc"),
     ("netdb", ["proto/rpc", "client", "tests"], "the network is behind proto/rpc"),
 ]
