@@ -69,7 +69,7 @@ static bool moved_state(struct group *g, const struct hash *key, struct moved **
     }
     struct moved *m = memory;
     m->key = *key;
-    if (!log_chain_state(g->log, key, &m->state, err)) {
+    if (!recent_chain_find(g->log->recent, key, &m->state) && !log_chain_state(g->log, key, &m->state, err)) {
         if (err->code != ERR_NOT_FOUND) {
             return false;
         }
@@ -110,6 +110,7 @@ static bool chains_write(struct group *g, struct err *err)
             if (!put_sealed(g, &row, BYTES(plain, sizeof plain), err)) {
                 return false;
             }
+            recent_chain_set(g->log->recent, &m->key, &m->state);
         }
     }
     return true;
@@ -210,6 +211,9 @@ static bool enrol(struct group *g, const struct log_who *who, const struct row *
 
 static bool actor_of(struct group *g, const struct log_who *who, struct hash *actor, struct err *err)
 {
+    if (recent_who_find(g->log->recent, who, actor)) {
+        return true;
+    }
     struct row row = row_who(g->log, who);
     for (const struct enrolled *e = g->enrolled; e; e = e->next) {
         if (bytes_equal(row_bytes(&e->row), row_bytes(&row))) {
@@ -217,10 +221,12 @@ static bool actor_of(struct group *g, const struct log_who *who, struct hash *ac
             return true;
         }
     }
-    if (log_who_find(g->log, who, actor, NULL, err)) {
-        return true;
+    bool known = log_who_find(g->log, who, actor, NULL, err);
+    if (!known && (err->code != ERR_NOT_FOUND || !enrol(g, who, &row, actor, err))) {
+        return false;
     }
-    return err->code == ERR_NOT_FOUND && enrol(g, who, &row, actor, err);
+    recent_who_set(g->log->recent, who, actor);
+    return true;
 }
 
 static char *text_of(const char *text)

@@ -35,7 +35,7 @@ struct log_txn {
     /* The queue's, under the log's lock. */
     bool queued, done;
     struct log_txn *next;
-    struct world_event *woken;   /* whoever waits in log_commit; NULL: nobody does */
+    struct waiter *waiter;       /* whoever waits in log_commit; NULL: nobody does */
     log_done_fn then;            /* whom log_submit tells; NULL: log_commit waits */
     void *then_context;
     uint64_t first;
@@ -62,6 +62,28 @@ struct log_note {
 };
 NODISCARD bool log_note_set(struct log_note *note, struct bytes view, struct err *err);
 
+/* Where one waits in log_commit. It is the log's, and used again, so that its event may be signalled without the
+ * lock: if somebody else waits there by then, he looks, and waits on. */
+struct waiter {
+    struct world_event *event;
+    struct waiter *next;
+};
+
+/* What the committer would read again for every entry: who was enrolled, and the states of chains. Both are moved
+ * by the committer alone; what is here is what the store has, or will have with the group being written. */
+enum { RECENT_WHO = 64, RECENT_WHO_MAX = 240, RECENT_CHAINS = 1024 };
+struct recent {
+    struct recent_who {
+        char text[RECENT_WHO_MAX];   /* principal, NUL, user, NUL */
+        size_t len;                  /* 0: empty */
+        struct hash actor;
+    } who[RECENT_WHO];
+    struct recent_chain {
+        struct hash key;
+        struct log_chain state;      /* count 0: empty */
+    } chains[RECENT_CHAINS];
+};
+
 struct log {
     struct store *store;
     struct keys *keys;
@@ -82,6 +104,7 @@ struct log {
     struct log_txn *queue, **queue_end;
     size_t preparing;            /* transactions begun, and not yet in the queue */
     bool committing, lingering, lane_called;
+    struct waiter *waiters;              /* nobody waits there now */
     unsigned linger_rest;        /* so many groups do not linger: the last one did in vain */
     struct log_counters counters;
     struct log_size durable;
@@ -97,6 +120,7 @@ struct log {
     /* Only the committer's. */
     struct merkle_edge edge;
     struct map *map;
+    struct recent *recent;
     uint64_t last_hlc, map_since_mono_ms;
     uint64_t feed_next;
     uint32_t map_since;          /* entries since the last MAP entry, itself not counted */
@@ -162,6 +186,12 @@ struct log_group {
     uint64_t entries, bytes, sync_us;
 };
 void log_write_group(struct log *log, struct log_txn *txns, struct log_group *out);
+
+/* recent.c: the committer's. False: not here. */
+bool recent_who_find(const struct recent *recent, const struct log_who *who, struct hash *actor);
+void recent_who_set(struct recent *recent, const struct log_who *who, const struct hash *actor);
+bool recent_chain_find(const struct recent *recent, const struct hash *key, struct log_chain *out);
+void recent_chain_set(struct recent *recent, const struct hash *key, const struct log_chain *state);
 
 /* log_map.c: the map as of an epoch, from the positions. */
 NODISCARD bool log_map_rebuild(struct log *log, uint64_t epoch, struct map **out, struct err *err);

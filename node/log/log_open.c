@@ -272,6 +272,10 @@ bool log_open(const struct log_options *options, struct log **out, struct err *e
     log->cosign_lock = world_lock_new(log->world);
     log->committed = world_event_new(log->world);
     log->map = map_new();
+    log->recent = calloc(1, sizeof *log->recent);
+    if (!log->recent) {
+        abort();
+    }
     if (!log_queue_open(log, options, err)) {
         log_close(log);
         return err_wrap(err, "open log");
@@ -308,6 +312,7 @@ void log_close(struct log *log)
         world_lane_close(log->timer_lane);
     }
     log_queue_close(log);
+    free(log->recent);
     map_free(log->map);
     map_free(log->epoch_map);
     world_event_free(log->committed);

@@ -1,5 +1,7 @@
 #include "tests/lib/log.h"
 
+#include <stdio.h>
+
 #include "proto/crypto/hash.h"
 #include "proto/crypto/random.h"
 #include "proto/statement/entry.h"
@@ -114,6 +116,45 @@ static void check_map(struct log_fixture *f, const struct hash *key, uint64_t ep
     struct hash value = map_value(answer.chain.count, answer.chain.last, &answer.chain.chain);
     assert_true(map_verify(&answer.root, key, count ? &value : NULL, &answer.proof));
     assert_false(map_verify(&answer.root, key, count ? NULL : &value, &answer.proof));
+}
+
+/* More of each than the committer remembers, so that what it remembered gives way, and with a restart between. */
+static void test_log__I20_chains_and_actors_are_right_however_many_there_are(void **state)
+{
+    enum { SUBJECTS = 1200, USERS = 150, ROUNDS = 3 };
+    static struct subject subjects[SUBJECTS];
+    struct log_fixture *f = *state;
+    struct err err;
+    for (size_t i = 0; i < SUBJECTS; i++) {
+        struct id patient = random_id();
+        subjects[i] = subject_make(&f->facility, &patient);
+    }
+    for (size_t round = 0; round < ROUNDS; round++) {
+        for (size_t i = 0; i < SUBJECTS; i++) {
+            char user[32];
+            snprintf(user, sizeof user, "user %zu", i % USERS);
+            const struct log_who who = {log_alice.principal, user};
+            log_fixture_write(f, &subjects[i], &who);
+        }
+        if (round == 1) {
+            log_fixture_close(f);
+            assert_ok(log_fixture_open(f, &err));
+        }
+    }
+    assert_int_equal(log_size(f->log).size, 1 + USERS + ROUNDS * SUBJECTS);
+    for (size_t i = 0; i < SUBJECTS; i++) {
+        struct hash key = map_key_patient(&f->facility, &subjects[i].patient), chain;
+        struct log_chain now;
+        uint64_t index = 0, before = 0;
+        assert_ok(log_chain_state(f->log, &key, &now, &err));
+        assert_int_equal(now.count, ROUNDS);
+        for (uint64_t k = 1; k <= ROUNDS; k++, before = index) {
+            assert_ok(log_chain_position(f->log, &key, k, &index, &chain, &err));
+            assert_true(index > before);
+        }
+        assert_int_equal(now.last, index);
+        assert_bytes_equal(BYTES_OF(now.chain), BYTES_OF(chain));
+    }
 }
 
 static void test_log__the_map_proves_a_count_as_of_its_epoch(void **state)
@@ -409,6 +450,7 @@ int main(void)
         WITH_LOG(test_log__entry_0_is_the_epoch),
         WITH_LOG(test_log__I19_every_act_has_one_entry_and_every_entry_is_included),
         WITH_LOG(test_log__I20_a_patients_chain_links_without_gaps),
+        WITH_LOG(test_log__I20_chains_and_actors_are_right_however_many_there_are),
         WITH_LOG(test_log__the_map_proves_a_count_as_of_its_epoch),
         WITH_LOG(test_log__a_map_epoch_closes_by_itself_with_changes),
         WITH_LOG(test_log__a_restart_finds_everything_again),

@@ -6,6 +6,8 @@
  * in vain, the next groups do not. */
 #include "node/log/log_inside.h"
 
+#include <stdlib.h>
+
 enum { LINGER_REST = 32 };
 
 const uint64_t log_group_bounds[LOG_GROUP_BOUNDS] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
@@ -156,31 +158,42 @@ static void publish(struct log *log, const struct log_group *group)
     world_event_signal(log->committed);
 }
 
-/* Wakes those who wait, whose transactions are theirs again once the lock is given. Returns those that nobody
- * waits for, in their order. */
-static struct log_txn *wake(struct log_txn *txns)
+/* What a group has for others: for those who wait an event each, to be signalled without the lock (they would only
+ * wait for it again); for those who do not, their transactions, in order. */
+struct news {
+    struct world_event *events[COMMIT_ENTRIES_MAX];
+    size_t count;
+    struct log_txn *told;
+};
+
+/* The transactions of those who wait are theirs again once the lock is given. */
+static void hand_back(struct log_txn *txns, struct news *news)
 {
-    struct log_txn *told = NULL, **end = &told;
+    struct log_txn **end = &news->told;
     for (struct log_txn *txn = txns, *next; txn; txn = next) {
         next = txn->next;
         if (txn->then) {
             *end = txn;
             end = &txn->next;
-        } else {
-            txn->done = true;
-            if (txn->woken) {
-                world_event_signal(txn->woken);
-            }
+            continue;
+        }
+        txn->done = true;
+        if (txn->waiter && news->count < COUNT(news->events)) {
+            news->events[news->count++] = txn->waiter->event;
+        } else if (txn->waiter) {
+            world_event_signal(txn->waiter->event);
         }
     }
     *end = NULL;
-    return told;
 }
 
 /* Without the lock. */
-static void tell(struct log_txn *txns, const struct feed_listener *listeners, size_t count)
+static void tell(const struct news *news, const struct feed_listener *listeners, size_t count)
 {
-    for (struct log_txn *txn = txns, *next; txn; txn = next) {
+    for (size_t i = 0; i < news->count; i++) {
+        world_event_signal(news->events[i]);
+    }
+    for (struct log_txn *txn = news->told, *next; txn; txn = next) {
         next = txn->next;
         txn->then(txn->then_context, txn->first);
         log_txn_free(txn);
@@ -208,14 +221,13 @@ static void commit_group(struct log *log)
         publish(log, &group);
     }
     log->map_wanted = log->map_wanted && !group.map_now;
-    struct log_txn *told = wake(txns);
+    struct news news = {0};
+    hand_back(txns, &news);
     size_t count = group.notify ? log->listeners_len : 0;
     memcpy(listeners, log->listeners, sizeof listeners);
-    if (told || count) {
-        world_lock_give(log->lock);
-        tell(told, listeners, count);
-        world_lock_take(log->lock);
-    }
+    world_lock_give(log->lock);
+    tell(&news, listeners, count);
+    world_lock_take(log->lock);
     log->committing = false;
 }
 
@@ -240,6 +252,29 @@ static void call_lane(struct log *log)
 
 /* ---- Committing ----------------------------------------------------------------------------------------------- */
 
+static struct waiter *waiter_take(struct log *log)
+{
+    struct waiter *waiter = log->waiters;
+    if (waiter) {
+        log->waiters = waiter->next;
+        return waiter;
+    }
+    waiter = calloc(1, sizeof *waiter);
+    if (!waiter) {
+        abort();
+    }
+    waiter->event = world_event_new(log->world);
+    return waiter;
+}
+
+static void waiter_give(struct log *log, struct waiter *waiter)
+{
+    if (waiter) {
+        waiter->next = log->waiters;
+        log->waiters = waiter;
+    }
+}
+
 bool log_commit(struct log_txn *txn, uint64_t *first, struct err *err)
 {
     struct log *log = txn->log;
@@ -251,12 +286,13 @@ bool log_commit(struct log_txn *txn, uint64_t *first, struct err *err)
     enqueue(txn);
     while (!txn->done) {
         if (log->committing) {
-            txn->woken = txn->woken ? txn->woken : world_event_new(log->world);
-            world_event_wait(txn->woken, log->lock);
+            txn->waiter = txn->waiter ? txn->waiter : waiter_take(log);
+            world_event_wait(txn->waiter->event, log->lock);
         } else {
             commit_group(log);
         }
     }
+    waiter_give(log, txn->waiter);
     call_lane(log);
     world_lock_give(log->lock);
     if (first) {
@@ -292,5 +328,10 @@ bool log_queue_open(struct log *log, const struct log_options *options, struct e
 void log_queue_close(struct log *log)
 {
     world_lane_close(log->commit_lane);
+    for (struct waiter *waiter = log->waiters, *next; waiter; waiter = next) {
+        next = waiter->next;
+        world_event_free(waiter->event);
+        free(waiter);
+    }
     world_event_free(log->company);
 }

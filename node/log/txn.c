@@ -25,7 +25,6 @@ void log_txn_free(struct log_txn *txn)
         return;
     }
     log_txn_ended(txn);
-    world_event_free(txn->woken);
     store_batch_free(txn->rows);
     arena_done(&txn->arena);
     free(txn);

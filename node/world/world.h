@@ -154,8 +154,8 @@ static inline struct world_lock *world_lock_taken(struct world_lock *lock)
  *     ...
  *     world_lock_give(lock);
  *
- * Whoever makes the change holds the lock and calls world_event_signal, which wakes everyone who waits. Always in
- * a loop: a wait may end early. */
+ * Whoever makes the change holds the lock, and then or after giving it calls world_event_signal, which wakes
+ * everyone who waits. Always in a loop: a wait may end early. */
 struct world_event *world_event_new(struct world *world);
 void world_event_free(struct world_event *event);
 void world_event_wait(struct world_event *event, struct world_lock *lock);
