@@ -1,5 +1,7 @@
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "proto/chartmesh/v1/common.pb-c.h"
 #include "proto/crypto/hash.h"
@@ -53,6 +55,50 @@ static void count_up(void *context, void *out, size_t len)
     uint8_t *next = context;
     for (size_t i = 0; i < len; i++) {
         ((uint8_t *)out)[i] = (*next)++;
+    }
+}
+
+static void test_random__no_bytes_are_given_twice(void **state)
+{
+    enum { DRAWS = 1000 };
+    static struct id drawn[DRAWS];
+    (void)state;
+    for (size_t i = 0; i < DRAWS; i++) {
+        drawn[i] = random_id();
+        for (size_t j = 0; j < i; j++) {
+            assert_false(id_equal(&drawn[j], &drawn[i]));
+        }
+    }
+}
+
+/* What the parent has in stock is not its child's: keys and nonces would meet (I30). */
+static void test_random__I30_a_child_process_draws_for_itself(void **state)
+{
+    enum { DRAWS = 40 };
+    struct id mine[DRAWS], childs[DRAWS];
+    int ends[2];
+    (void)state;
+    mine[0] = random_id();
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        for (size_t i = 0; i < DRAWS; i++) {
+            childs[i] = random_id();
+        }
+        _exit(write(ends[1], childs, sizeof childs) == sizeof childs ? 0 : 1);
+    }
+    assert_true(child > 0);
+    assert_int_equal(read(ends[0], childs, sizeof childs), sizeof childs);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    close(ends[0]);
+    close(ends[1]);
+    for (size_t i = 1; i < DRAWS; i++) {
+        mine[i] = random_id();
+    }
+    for (size_t i = 0; i < DRAWS; i++) {
+        for (size_t j = 0; j < DRAWS; j++) {
+            assert_false(id_equal(&mine[i], &childs[j]));
+        }
     }
 }
 
@@ -411,6 +457,8 @@ int main(void)
         cmocka_unit_test(test_hash__known_answers),
         cmocka_unit_test(test_hash__same_compares_content_and_length),
         cmocka_unit_test(test_random__a_simulator_gives_its_own),
+        cmocka_unit_test(test_random__no_bytes_are_given_twice),
+        cmocka_unit_test(test_random__I30_a_child_process_draws_for_itself),
         cmocka_unit_test(test_seal__opens_only_with_its_key_and_place),
         cmocka_unit_test(test_seal__the_nonce_is_new_each_time),
         cmocka_unit_test(test_seal__works_in_place_and_wipes_what_does_not_verify),

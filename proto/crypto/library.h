@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* OpenSSL and proto/base/err.h both have an ERR_STATE: OpenSSL's goes by another name here. */
 #define ERR_STATE OPENSSL_ERR_STATE
@@ -17,7 +18,8 @@
 /* Algorithms fetched once: a fetch takes locks and costs as much as sealing a kilobyte. */
 struct crypto_library {
     EVP_CIPHER *aes_256_gcm, *aes_256_ecb;
-    bool locked;                 /* the memory for secrets is locked, not only kept out of core dumps */
+    const volatile uint8_t *process_mark; /* 1 in the process that made it, 0 in its children; NULL: unknown */
+    bool locked; /* the memory for secrets is locked, not only kept out of core dumps */
 };
 
 /* crypto_library makes OpenSSL ready at its first call, from any thread; aborts if it cannot. */
