@@ -86,6 +86,7 @@ struct chart_subject {
     bool own; /* subject.facility is this facility */
     struct id identity; /* the identity document; zero: none */
     uint64_t since_hlc;
+    bool may_have_policies; /* own: false if the generation was never raised since it was registered */
     struct generation generation; /* own: the current one */
 };
 NODISCARD bool chart_subject(struct chart *chart, const struct subject *subject, struct chart_subject *out,
@@ -168,6 +169,10 @@ NODISCARD bool chart_content_meta(struct chart *chart, struct log_txn *txn, cons
                                   const struct id *document, const struct content_meta *meta, struct err *err);
 NODISCARD bool chart_content_meta_read(struct chart *chart, const struct id *p, const struct id *document,
                                        const struct id *content, struct content_meta *out, struct err *err);
+/* chart_content_open is chart_content_load and chart_content_meta_read in one, for the price of one. */
+NODISCARD bool chart_content_open(struct chart *chart, const struct id *p, const struct id *document,
+                                  const struct id *content, struct chart_content *out, struct content_meta *meta,
+                                  struct err *err);
 
 /* chart_version_add puts a version's rows: header, index, feed row; and for an own subject outbox rows for every
  * facility that its policies name as recipient, or for a contribution the one to the origin. The WRITE or RECEIVE

@@ -421,6 +421,46 @@ static void test_chart__a_policy_raises_the_generation_and_law_is_a_set_of_its_o
     assert_int_equal(policy_heads(f, heads), 3);
 }
 
+static bool may_have_policies(struct fixture *f)
+{
+    struct err err;
+    struct chart_subject found;
+    assert_ok(chart_subject(f->a->chart, &f->subject, &found, &err));
+    assert_true(found.known && found.own);
+    return found.may_have_policies;
+}
+
+static void test_chart__only_a_subject_never_given_a_policy_is_said_to_have_none(void **state)
+{
+    struct fixture *f = *state;
+    const struct node_policy permit = {.subject = f->subject, .base_effect = CHARTMESH__V1__EFFECT__EFFECT_PERMIT};
+    assert_false(may_have_policies(f));
+    restart(f->a);
+    assert_false(may_have_policies(f));
+    node_policy(f->a, &permit, NULL, NULL);
+    assert_true(may_have_policies(f));
+    restart(f->a);
+    assert_true(may_have_policies(f));
+}
+
+/* The first policy in a later incarnation begins at 1 again. */
+static void test_chart__a_generation_of_a_later_incarnation_may_have_policies(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    uint8_t key[1 + ID_LEN] = {'g'}, value[16];
+    memcpy(key + 1, f->subject.p.bytes, ID_LEN);
+    put_u64be(value, world_hlc(f->a->world));
+    put_u64be(value + 8, 1);
+    struct bytes row = BYTES(key, sizeof key), sealed;
+    AUTO_STORE_BATCH rows = store_batch_new();
+    assert_ok(seal_random(keys_facility(f->a->keys, FACILITY_KEY_INDEX), row, BYTES(value, sizeof value),
+                          &f->arena, &sealed, &err));
+    store_put(rows, FAMILY_INDEX, row, sealed);
+    assert_ok(store_commit(f->a->store, rows, &err));
+    assert_true(may_have_policies(f));
+}
+
 /* ---- What is owed, and what was handed over ------------------------------------------------------------------------- */
 
 static struct outbox_row *outbox(struct fixture *f, const struct id *peer, Chartmesh__V1__Lane lane,
@@ -882,6 +922,8 @@ int main(void)
         WITH_NODE(test_chart__content_comes_back_chunk_by_chunk_by_its_own_key_only),
         WITH_NODE(test_chart__an_incomplete_version_shows_in_the_feed_when_it_is_complete),
         WITH_NODE(test_chart__a_policy_raises_the_generation_and_law_is_a_set_of_its_own),
+        WITH_NODE(test_chart__only_a_subject_never_given_a_policy_is_said_to_have_none),
+        WITH_NODE(test_chart__a_generation_of_a_later_incarnation_may_have_policies),
         WITH_NODE(test_chart__the_outbox_keeps_the_order_of_each_lane_and_forgets_what_is_deleted),
         WITH_NODE(test_chart__a_version_is_owed_to_those_whom_the_policy_names),
         WITH_NODE(test_chart__the_ledger_has_one_row_per_version_and_peer),

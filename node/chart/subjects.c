@@ -36,7 +36,14 @@ static bool subject_decode(struct chart *chart, struct bytes plain, struct chart
     out->subject = subject_make(&facility, &patient);
     out->own = id_equal(&facility, &chart->facility);
     out->known = true;
-    return !out->own || chart_generation(chart, &out->subject, &out->generation, err);
+    if (out->own && !chart_generation(chart, &out->subject, &out->generation, err)) {
+        return false;
+    }
+    /* Registering raised it to 1 in the incarnation of that day, which began before; a later one begins at 1 too.
+     */
+    out->may_have_policies =
+        out->own && (out->generation.generation != 1 || out->generation.incarnation > out->since_hlc);
+    return true;
 }
 
 bool chart_subject(struct chart *chart, const struct subject *subject, struct chart_subject *out, struct err *err)

@@ -424,16 +424,22 @@ bool chart_content_meta(struct chart *chart, struct log_txn *txn, const struct c
 bool chart_content_meta_read(struct chart *chart, const struct id *p, const struct id *document,
                              const struct id *content, struct content_meta *out, struct err *err)
 {
-    AUTO_ARENA(arena, ROW_ARENA);
-    struct bytes sealed;
     struct chart_content found;
-    struct chart_row row = ROW(BYTES_OF(*p), BYTES_OF(*document), LETTER("m"), BYTES_OF(*content));
-    bool ok =
-        chart_content_load(chart, p, content, &found, err) &&
-        store_get(chart->store, NULL, FAMILY_RECORD, chart_row_view(&row), &arena, &sealed, err) &&
-        (meta_open(&found.keys, content, sealed, &arena, out, err) || chart_row_wrap(FAMILY_RECORD, &row, err));
+    bool ok = chart_content_open(chart, p, document, content, &found, out, err);
     secret_wipe(&found.keys, sizeof found.keys);
     return ok;
+}
+
+bool chart_content_open(struct chart *chart, const struct id *p, const struct id *document,
+                        const struct id *content, struct chart_content *out, struct content_meta *meta,
+                        struct err *err)
+{
+    AUTO_ARENA(arena, ROW_ARENA);
+    struct bytes sealed;
+    struct chart_row row = ROW(BYTES_OF(*p), BYTES_OF(*document), LETTER("m"), BYTES_OF(*content));
+    return chart_content_load(chart, p, content, out, err) &&
+           store_get(chart->store, NULL, FAMILY_RECORD, chart_row_view(&row), &arena, &sealed, err) &&
+           (meta_open(&out->keys, content, sealed, &arena, meta, err) || chart_row_wrap(FAMILY_RECORD, &row, err));
 }
 
 /* ---- Who may have to get it: those that the policies name -------------------------------------------------------- */
@@ -486,7 +492,8 @@ bool chart_named(struct chart *chart, const struct subject *subject, const struc
     return true;
 }
 
-static bool version_outbox(struct chart *chart, struct log_txn *txn, const struct subject *subject,
+/* `policies` false: the subject has none, nobody is named. */
+static bool version_outbox(struct chart *chart, struct log_txn *txn, const struct subject *subject, bool policies,
                            const struct id *document, const struct hash *version, bool contribution,
                            struct err *err)
 {
@@ -497,11 +504,14 @@ static bool version_outbox(struct chart *chart, struct log_txn *txn, const struc
         row.kind = ITEM_CONTRIBUTION;
         return !contribution || chart_outbox_put(chart, txn, &subject->facility, &row, err);
     }
-    struct chart_policy *policies;
+    struct chart_policy *found;
     struct id *named;
     size_t n, count;
-    if (!chart_policies(chart, subject, &arena, &policies, &n, err) ||
-        !chart_named(chart, subject, policies, n, &arena, &named, &count, err)) {
+    if (!policies) {
+        return true;
+    }
+    if (!chart_policies(chart, subject, &arena, &found, &n, err) ||
+        !chart_named(chart, subject, found, n, &arena, &named, &count, err)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -566,9 +576,9 @@ bool chart_version_add(struct chart *chart, struct log_txn *txn, const struct st
      * retraction carries no content and waits for none. */
     bool readable = (flags & VERSION_COMPLETE) || ((const Chartmesh__V1__Version *)statement->message)->kind ==
                                                       CHARTMESH__V1__KIND__KIND_ENTERED_IN_ERROR;
-    return !readable ||
-           (version_outbox(chart, txn, &subject, &document, &statement->id, flags & VERSION_PENDING, err) &&
-            feed_row_put(txn, &feed, err));
+    return !readable || (version_outbox(chart, txn, &subject, !known.known || known.may_have_policies, &document,
+                                        &statement->id, flags & VERSION_PENDING, err) &&
+                         feed_row_put(txn, &feed, err));
 }
 
 bool chart_version_flags(struct chart *chart, struct log_txn *txn, const struct subject *subject,
@@ -589,8 +599,9 @@ bool chart_version_flags(struct chart *chart, struct log_txn *txn, const struct 
     store_put(log_txn_rows(txn), FAMILY_RECORD, chart_row_view(&row), value);
     struct feed_row feed = {.kind = FEED_VERSION, .subject = *subject, .document = *document, .version = *version};
     bool completed = !(before & VERSION_COMPLETE) && (*flags & VERSION_COMPLETE);
-    return !completed || (version_outbox(chart, txn, subject, document, version, *flags & VERSION_PENDING, err) &&
-                          feed_row_put(txn, &feed, err));
+    return !completed ||
+           (version_outbox(chart, txn, subject, true, document, version, *flags & VERSION_PENDING, err) &&
+            feed_row_put(txn, &feed, err));
 }
 
 /* ---- Feed rows --------------------------------------------------------------------------------------------------- */

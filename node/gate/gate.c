@@ -107,15 +107,13 @@ static bool compile_heads(struct chart_policy *policies, size_t count, struct ar
     return consent_heads_find(compiled, heads, arena, out, err);
 }
 
-bool consent_state_of(struct gate *gate, const struct subject *subject, struct chart_policy *policies,
-                      size_t count, struct arena *arena, struct consent_state *out, struct err *err)
+static bool state_with(struct gate *gate, struct arena *arena, struct consent_state *out, struct err *err)
 {
     struct world_interval now = world_security_clock(chart_world(gate->chart));
-    *out = (struct consent_state){.matrix = gate->matrix, .policies = policies, .policies_len = count};
+    out->matrix = gate->matrix;
     out->lo_ms = (int64_t)now.lo_ms;
     out->hi_ms = (int64_t)now.hi_ms;
-    if (!chart_subject(gate->chart, subject, &out->subject, err) ||
-        !compile_heads(policies, count, arena, &out->heads, err)) {
+    if (!compile_heads(out->policies, out->policies_len, arena, &out->heads, err)) {
         return false;
     }
     const struct trust *trust = chart_trust_take(gate->chart);
@@ -125,14 +123,25 @@ bool consent_state_of(struct gate *gate, const struct subject *subject, struct c
     return true;
 }
 
+bool consent_state_of(struct gate *gate, const struct subject *subject, struct chart_policy *policies,
+                      size_t count, struct arena *arena, struct consent_state *out, struct err *err)
+{
+    *out = (struct consent_state){.policies = policies, .policies_len = count};
+    return chart_subject(gate->chart, subject, &out->subject, err) && state_with(gate, arena, out, err);
+}
+
+/* The generation is read before the policies: it is never newer than what was decided with. It is raised in the
+ * batch of each policy, so that none is looked for where it never was. */
 bool consent_state_load(struct gate *gate, const struct subject *subject, struct arena *arena,
                         struct consent_state *out, struct err *err)
 {
-    struct chart_policy *policies = NULL;
-    size_t count = 0;
-    bool own = id_equal(&subject->facility, chart_facility(gate->chart));
-    return (!own || chart_policies(gate->chart, subject, arena, &policies, &count, err)) &&
-           consent_state_of(gate, subject, policies, count, arena, out, err);
+    *out = (struct consent_state){0};
+    if (!chart_subject(gate->chart, subject, &out->subject, err)) {
+        return false;
+    }
+    bool none = !out->subject.own || (out->subject.known && !out->subject.may_have_policies);
+    return (none || chart_policies(gate->chart, subject, arena, &out->policies, &out->policies_len, err)) &&
+           state_with(gate, arena, out, err);
 }
 
 void consent_state_context(const struct consent_state *state, struct consent_context *out)
@@ -419,13 +428,11 @@ bool content_is_here(struct gate *gate, const struct chart_version *version, boo
            chart_content_whole(gate->chart, &version->content, version->message->length, out, err);
 }
 
-bool read_content(struct gate *gate, const struct subject *subject, const struct chart_version *version,
+bool read_content(struct gate *gate, const struct chart_content *content, const struct chart_version *version,
                   const struct content_meta *meta, struct arena *arena, struct bytes *out, struct err *err)
 {
-    struct chart_content content;
     void *memory;
-    if (!chart_content_load(gate->chart, &subject->p, &version->content, &content, err) ||
-        !arena_alloc(arena, (size_t)meta->length + 1, &memory, err)) {
+    if (!arena_alloc(arena, (size_t)meta->length + 1, &memory, err)) {
         return false;
     }
     uint8_t *whole = memory;
@@ -433,12 +440,11 @@ bool read_content(struct gate *gate, const struct subject *subject, const struct
     for (uint64_t i = 0; ok && i < content_chunks(meta->length); i++) {
         AUTO_ARENA(scratch, 1 << 20);
         struct bytes coded, plain;
-        ok = read_chunk(gate, &content, meta->length, i, &scratch, &coded, &plain, err);
+        ok = read_chunk(gate, content, meta->length, i, &scratch, &coded, &plain, err);
         if (ok) {
             memcpy(whole + i * CHUNK_LEN, plain.data, plain.len);
         }
     }
-    secret_wipe(&content.keys, sizeof content.keys);
     if (!ok) {
         return err_wrap(err, "content of a version");
     }

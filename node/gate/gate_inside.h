@@ -87,9 +87,9 @@ NODISCARD bool disclosure_put(const struct disclosing *d, const struct consent_g
 /* content_is_here: all of its content can be read; of a retraction only if it came before that.
  * read_content opens a complete content, checks its commitment, and gives it whole (<= GATE_INLINE_MAX). */
 NODISCARD bool content_is_here(struct gate *gate, const struct chart_version *version, bool *out, struct err *err);
-NODISCARD bool read_content(struct gate *gate, const struct subject *subject, const struct chart_version *version,
-                            const struct content_meta *meta, struct arena *arena, struct bytes *out,
-                            struct err *err);
+NODISCARD bool read_content(struct gate *gate, const struct chart_content *content,
+                            const struct chart_version *version, const struct content_meta *meta,
+                            struct arena *arena, struct bytes *out, struct err *err);
 /* read_chunk opens one chunk: coded and plain. */
 NODISCARD bool read_chunk(struct gate *gate, const struct chart_content *content, uint64_t length, uint64_t index,
                           struct arena *arena, struct bytes *coded, struct bytes *plain, struct err *err);

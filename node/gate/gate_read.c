@@ -19,13 +19,33 @@ static bool unpack_envelope(struct arena *arena, struct bytes bytes, Chartmesh__
     return *out || err_raise(err, ERR_TOO_MUCH, "reply: the memory budget is spent");
 }
 
+static bool view_content(struct gate *gate, const struct chart_content *content,
+                         const struct chart_version *version, const struct content_meta *meta, struct arena *arena,
+                         Chartmesh__V1__VersionView *view, uint64_t *extent, struct err *err)
+{
+    struct bytes whole;
+    if (!copy_pb(arena, BYTES_OF(meta->salt), &view->salt, err) ||
+        !copy_pb(arena, BYTES_OF(meta->root), &view->root, err)) {
+        return false;
+    }
+    if (meta->length > GATE_INLINE_MAX) {
+        return true;
+    }
+    if (!read_content(gate, content, version, meta, arena, &whole, err)) {
+        return false;
+    }
+    view->content = pb_of(whole);
+    *extent += whole.len;
+    return true;
+}
+
 bool view_fill(struct gate *gate, const struct subject *subject, const struct chart_version *version,
                bool with_content, struct arena *arena, Chartmesh__V1__VersionView **out, uint64_t *extent,
                struct err *err)
 {
     void *memory;
     struct content_meta meta;
-    struct bytes content;
+    struct chart_content content;
     if (!arena_alloc(arena, sizeof(Chartmesh__V1__VersionView), &memory, err)) {
         return false;
     }
@@ -49,20 +69,12 @@ bool view_fill(struct gate *gate, const struct subject *subject, const struct ch
         view->complete = version->complete && !with_content;
         return true;
     }
-    if (!chart_content_meta_read(gate->chart, &subject->p, &version->document, &version->content, &meta, err) ||
-        !copy_pb(arena, BYTES_OF(meta.salt), &view->salt, err) ||
-        !copy_pb(arena, BYTES_OF(meta.root), &view->root, err)) {
-        return err_wrap(err, "content meta");
-    }
-    if (meta.length > GATE_INLINE_MAX) {
-        return true;
-    }
-    if (!read_content(gate, subject, version, &meta, arena, &content, err)) {
-        return false;
-    }
-    view->content = pb_of(content);
-    *extent += content.len;
-    return true;
+    bool opened =
+        chart_content_open(gate->chart, &subject->p, &version->document, &version->content, &content, &meta, err);
+    bool ok = opened ? view_content(gate, &content, version, &meta, arena, view, extent, err)
+                     : err_wrap(err, "content meta");
+    secret_wipe(&content.keys, sizeof content.keys);
+    return ok;
 }
 
 /* ---- One document ---------------------------------------------------------------------------------------------- */
