@@ -301,6 +301,7 @@ bool call_over_err(struct rpc_call *call, struct err *err)
 bool call_batch(struct rpc_call *call, const grpc_op *ops, size_t count, struct tag *tag)
 {
     call_ref(call);
+    tag_goes(tag);
     grpc_call_error error = grpc_call_start_batch(call->wire, ops, count, tag, NULL);
     if (error == GRPC_CALL_OK) {
         return true;

@@ -164,6 +164,7 @@ static void *poll_thread(void *arg)
         }
         if (event.type == GRPC_OP_COMPLETE) {
             struct tag *tag = event.tag;
+            tag_comes(tag);
             tag->done(tag->arg, event.success);
         }
         gpr_timespec now = tick(rpc);

@@ -399,6 +399,7 @@ void serve_arm(struct rpc_server *server)
     }
     call->server = server;
     call->arrival = (struct tag){arrival_done, call};
+    tag_goes(&call->arrival);
     pthread_mutex_lock(&server->lock);
     bool armed = !server->draining &&
                  grpc_server_request_call(server->wire, &call->wire, &call->details, &call->metadata,

@@ -147,6 +147,7 @@ enum rpc_drained rpc_server_drain(struct rpc_server *server, unsigned grace_ms, 
     if (!again) {
         health_end(server->health);
         close_streams(server);
+        tag_goes(&server->shut_down);
         grpc_server_shutdown_and_notify(server->wire, server->rpc->queue, &server->shut_down);
     }
     /* Calls have the grace. Connections without one have a moment to see GOAWAY: an idle client may not look. */
