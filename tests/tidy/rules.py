@@ -63,7 +63,7 @@ DOORS = [
     ("time.h", ["node/world", "proto/rpc", "proto/crypto", "client", "tests"], "time comes from node/world"),
     ("sys/time", ["node/world", "proto/rpc", "client", "tests"], "time comes from node/world"),
     ("ucontext", ["tests"], "stacks of one's own are the simulator's"),
-    ("sanitizer/", ["tests"], "only the simulator tells sanitizers what it does"),
+    ("sanitizer/", ["tests", "proto/rpc"], "what sanitizers cannot see: the simulator's stacks, gRPC's tags"),
     ("sys/timerfd", ["node/world", "proto/rpc"], "timers belong to node/world"),
     ("sys/random", ["node/world", "proto/crypto"], "randomness comes from proto/crypto or node/world"),
     ("sys/socket", ["proto/rpc", "client", "tests"], "the network is behind proto/rpc"),
