@@ -310,6 +310,7 @@ static bool map_due(const struct log *log)
 static bool map_append(struct group *g, struct map **snapshot, struct err *err)
 {
     struct log *log = g->log;
+    log_map_complete(log);
     chains_to_map(g);
     *snapshot = map_snapshot(log->map);
     struct hash root = map_root(log->map);

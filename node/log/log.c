@@ -108,6 +108,15 @@ static bool sealed_row(struct log *log, const struct row *row, struct arena *are
            log_unseal(log, row, sealed, arena, plain, err);
 }
 
+bool log_chain_read(struct bytes plain, struct log_chain *out, struct err *err)
+{
+    struct reader r = reader_of(plain);
+    out->count = read_u64be(&r);
+    out->last = read_u64be(&r);
+    out->chain = read_hash(&r);
+    return reader_end(&r) || err_raise(err, ERR_CORRUPT, "log: a chain state of %zu bytes", plain.len);
+}
+
 bool log_chain_state(struct log *log, const struct hash *map_key, struct log_chain *out, struct err *err)
 {
     AUTO_ARENA(arena, ROW_ARENA);
@@ -116,10 +125,7 @@ bool log_chain_state(struct log *log, const struct hash *map_key, struct log_cha
     if (!sealed_row(log, &row, &arena, &plain, err)) {
         return false;
     }
-    struct reader r = reader_of(plain);
-    struct log_chain state = {.count = read_u64be(&r), .last = read_u64be(&r), .chain = read_hash(&r)};
-    *out = state;
-    return reader_end(&r) || err_raise(err, ERR_CORRUPT, "log: a chain state of %zu bytes", plain.len);
+    return log_chain_read(plain, out, err);
 }
 
 bool log_chain_position(struct log *log, const struct hash *map_key, uint64_t k, uint64_t *index,

@@ -116,16 +116,21 @@ struct log {
     bool map_wanted, closed;
     uint64_t map_epoch;          /* the newest: index of its MAP entry + 1 */
     struct map *epoch_map;       /* as of map_epoch; NULL: not in memory */
+    struct map *map_stored;      /* what was stored when the log opened; NULL: not loaded yet, or taken over */
+    struct world_event *map_loaded;
 
     /* Only the committer's. */
     struct merkle_edge edge;
     struct map *map;
     struct recent *recent;
+    bool map_partial;            /* it has only what moved since the log opened */
     uint64_t last_hlc, map_since_mono_ms;
     uint64_t feed_next;
     uint32_t map_since;          /* entries since the last MAP entry, itself not counted */
     struct arena scratch;
 
+    struct world_lane *map_lane;         /* loads the map while the log is in use */
+    struct store_snapshot *map_from;
     struct world_lane *timer_lane;
     uint64_t timer, anchor_timer;        /* anchor_timer 0: none runs, nothing is unanchored */
 
@@ -155,6 +160,9 @@ NODISCARD bool log_unseal(struct log *log, const struct row *row, struct bytes s
 
 /* The number in the key of a row of the change feed. */
 NODISCARD bool log_feed_number(const struct store_iter *iter, uint64_t *out, struct err *err);
+
+/* What a 'c' row of FAMILY_MAP holds, unsealed. */
+NODISCARD bool log_chain_read(struct bytes plain, struct log_chain *out, struct err *err);
 
 struct merkle_source log_source(struct log *log);
 struct row row_who(struct log *log, const struct log_who *who);
@@ -192,6 +200,11 @@ bool recent_who_find(const struct recent *recent, const struct log_who *who, str
 void recent_who_set(struct recent *recent, const struct log_who *who, const struct hash *actor);
 bool recent_chain_find(const struct recent *recent, const struct hash *key, struct log_chain *out);
 void recent_chain_set(struct recent *recent, const struct hash *key, const struct log_chain *state);
+
+/* log_map.c: log_map_load begins to load the map of the stored chains, so that a start takes as long however many
+ * there are; log_map_complete is the committer's, and waits for it: only a map epoch needs the whole map. */
+NODISCARD bool log_map_load(struct log *log, struct err *err);
+void log_map_complete(struct log *log);
 
 /* log_map.c: the map as of an epoch, from the positions. */
 NODISCARD bool log_map_rebuild(struct log *log, uint64_t epoch, struct map **out, struct err *err);

@@ -1,6 +1,98 @@
 /* Map epochs: closing one now, and proofs out of the map as of one. */
 #include "node/log/log_inside.h"
 
+static bool chain_key(struct bytes row, struct hash *out, struct err *err)
+{
+    return (row.len == 1 + HASH_LEN && hash_from(BYTES(row.data + 1, HASH_LEN), out)) ||
+           err_raise(err, ERR_CORRUPT, "log: a chain row (family map) with a key of %zu bytes", row.len);
+}
+
+/* ---- Loading ------------------------------------------------------------------------------------------------- */
+
+static bool load_row(struct log *log, const struct store_iter *iter, struct map *map, struct err *err)
+{
+    AUTO_ARENA(arena, 4096);
+    struct bytes plain;
+    struct hash key;
+    struct log_chain state;
+    struct row row;
+    if (!chain_key(store_iter_key(iter), &key, err)) {
+        return false;
+    }
+    row = row_key('c', &key);
+    if (!log_unseal(log, &row, store_iter_value(iter), &arena, &plain, err) ||
+        !log_chain_read(plain, &state, err)) {
+        return false;
+    }
+    struct hash value = map_value(state.count, state.last, &state.chain);
+    map_set(map, &key, &value);
+    return true;
+}
+
+static bool load_rows(struct log *log, struct map *map, struct err *err)
+{
+    const struct store_span span = {.prefix = BYTES_LIT("c")};
+    AUTO_STORE_ITER iter = NULL;
+    if (!store_iter_open(log->store, log->map_from, FAMILY_MAP, &span, &iter, err)) {
+        return false;
+    }
+    while (store_iter_next(iter)) {
+        if (!load_row(log, iter, map, err)) {
+            return false;
+        }
+    }
+    return store_iter_check(iter, err);
+}
+
+/* A chain that does not verify ends the process: without it no map epoch could be closed. */
+static void load_task(void *arg)
+{
+    struct log *log = arg;
+    struct err err;
+    struct map *map = map_new();
+    bool ok = load_rows(log, map, &err);
+    store_snapshot_free(log->map_from);
+    if (!ok) {
+        map_free(map);
+        err_wrap(&err, "log: the map of chains");
+        world_fatal(log->world, &err);
+    }
+    AUTO_LOCKED(locked, log->lock);
+    log->map_stored = map;
+    world_event_signal(log->map_loaded);
+}
+
+bool log_map_load(struct log *log, struct err *err)
+{
+    if (!world_lane_open(log->world, "log-map", 1, &log->map_lane, err)) {
+        return false;
+    }
+    log->map_partial = true;
+    log->map_from = store_snapshot_new(log->store);
+    world_submit(log->map_lane, load_task, log);
+    return true;
+}
+
+void log_map_complete(struct log *log)
+{
+    if (!log->map_partial) {
+        return;
+    }
+    world_lock_take(log->lock);
+    while (!log->map_stored) {
+        world_event_wait(log->map_loaded, log->lock);
+    }
+    struct map *whole = log->map_stored;
+    log->map_stored = NULL;
+    world_lock_give(log->lock);
+    map_set_all(whole, log->map); /* what moved since is newer */
+    map_free(log->map);
+    log->map = whole;
+    log->map_partial = false;
+}
+
+/* ---- Epochs -------------------------------------------------------------------------------------------------- */
+
 bool log_map_close(struct log *log, uint64_t *epoch, struct err *err)
 {
     world_lock_take(log->lock);
@@ -59,9 +151,7 @@ bool log_map_rebuild(struct log *log, uint64_t epoch, struct map **out, struct e
     while (ok && store_iter_next(iter)) {
         struct hash key;
         struct log_chain chain;
-        struct bytes row = store_iter_key(iter);
-        ok = (row.len == 1 + HASH_LEN && hash_from(BYTES(row.data + 1, HASH_LEN), &key)) ||
-             err_raise(err, ERR_CORRUPT, "log: a chain row of %zu bytes", row.len);
+        ok = chain_key(store_iter_key(iter), &key, err);
         if (ok && chain_as_of(log, &key, epoch, &chain, err)) {
             struct hash value = map_value(chain.count, chain.last, &chain.chain);
             map_set(map, &key, &value);

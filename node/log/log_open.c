@@ -159,29 +159,6 @@ static bool load_feed(struct log *log, struct err *err)
     return true;
 }
 
-static bool load_map(struct log *log, struct err *err)
-{
-    const struct store_span span = {.prefix = BYTES_LIT("c")};
-    AUTO_STORE_ITER iter = NULL;
-    if (!store_iter_open(log->store, NULL, FAMILY_MAP, &span, &iter, err)) {
-        return false;
-    }
-    while (store_iter_next(iter)) {
-        struct hash key;
-        struct log_chain state;
-        struct bytes row = store_iter_key(iter);
-        if (row.len != 1 + HASH_LEN || !hash_from(BYTES(row.data + 1, HASH_LEN), &key)) {
-            return err_raise(err, ERR_CORRUPT, "log: a chain row of %zu bytes", row.len);
-        }
-        if (!log_chain_state(log, &key, &state, err)) {
-            return false;
-        }
-        struct hash value = map_value(state.count, state.last, &state.chain);
-        map_set(log->map, &key, &value);
-    }
-    return store_iter_check(iter, err);
-}
-
 /* The statement that this incarnation began with: it goes to peers and auditors as it is stored. */
 static bool check_epoch(struct log *log, struct err *err)
 {
@@ -214,7 +191,7 @@ static bool later_start(struct log *log, struct bytes state, struct err *err)
     snprintf(log->origin, sizeof log->origin, "%s/log/%016jx", log->domain, (uintmax_t)log->incarnation);
     world_hlc_restore(log->world, log->last_hlc);
     if (!check_epoch(log, err) || !check_frontier(log, size, err) || !check_tail(log, size, err) ||
-        !check_anchor(log, err) || !load_map(log, err) || !load_feed(log, err)) {
+        !check_anchor(log, err) || !load_feed(log, err) || !log_map_load(log, err)) {
         return false;
     }
     log->map_since = (uint32_t)MIN(size - log->map_epoch, UINT32_MAX);
@@ -271,6 +248,7 @@ bool log_open(const struct log_options *options, struct log **out, struct err *e
     log->anchor_lock = world_lock_new(log->world);
     log->cosign_lock = world_lock_new(log->world);
     log->committed = world_event_new(log->world);
+    log->map_loaded = world_event_new(log->world);
     log->map = map_new();
     log->recent = calloc(1, sizeof *log->recent);
     if (!log->recent) {
@@ -311,11 +289,14 @@ void log_close(struct log *log)
         (void)world_timer_stop(log->world, anchor_timer);
         world_lane_close(log->timer_lane);
     }
+    world_lane_close(log->map_lane);
     log_queue_close(log);
     free(log->recent);
     map_free(log->map);
+    map_free(log->map_stored);
     map_free(log->epoch_map);
     world_event_free(log->committed);
+    world_event_free(log->map_loaded);
     world_lock_free(log->lock);
     world_lock_free(log->anchor_lock);
     world_lock_free(log->cosign_lock);

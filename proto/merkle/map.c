@@ -184,6 +184,21 @@ void map_set(struct map *map, const struct hash *key, const struct hash *value)
     map->root = set(map->root, 0, key, value, &map->count);
 }
 
+static void set_all(struct map *map, const struct node *from)
+{
+    if (from && from->leaf) {
+        map_set(map, &from->pair[0], &from->pair[1]);
+    } else if (from) {
+        set_all(map, from->child[0]);
+        set_all(map, from->child[1]);
+    }
+}
+
+void map_set_all(struct map *map, const struct map *from)
+{
+    set_all(map, from->root);
+}
+
 struct hash map_root(const struct map *map)
 {
     return hash_at(map->root);

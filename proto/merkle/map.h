@@ -27,6 +27,7 @@ struct map *map_new(void);
 struct map *map_snapshot(const struct map *map);      /* O(1); both are freed apart */
 void map_free(struct map *map);
 void map_set(struct map *map, const struct hash *key, const struct hash *value);
+void map_set_all(struct map *map, const struct map *from);     /* every key of `from`, with its value */
 struct hash map_root(const struct map *map);
 uint64_t map_count(const struct map *map);
 
