@@ -34,6 +34,12 @@ const struct id *log_facility(const struct log *log)
     return &log->facility;
 }
 
+uint64_t log_newest_ms(struct log *log)
+{
+    AUTO_LOCKED(locked, log->lock);
+    return hlc_ms(log->hlc_durable);
+}
+
 /* ---- Entries and chains ----------------------------------------------------------------------------------------- */
 
 static bool entry_open_sealed(struct log *log, struct bytes sealed, struct arena *arena, struct log_opened *out,

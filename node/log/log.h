@@ -163,6 +163,9 @@ struct log_size {
 };
 struct log_size log_size(struct log *log); /* durable */
 
+/* log_newest_ms: Unix time of the newest durable entry, as this node stamped it. */
+uint64_t log_newest_ms(struct log *log);
+
 /* log_checkpoint: the newest signed note, with the cosignatures that have come for that size. */
 NODISCARD bool log_checkpoint(struct log *log, struct arena *arena, struct bytes *note, struct err *err);
 

@@ -369,6 +369,55 @@ static void test_log__a_changed_hash_of_the_tree_is_found_when_it_is_needed(void
     assert_ok(log_inclusion(f->log, 2, 4, path, &len, &err));
 }
 
+/* The clock goes a year back: while the log is open, and (`between`) before it opens again. */
+static void set_back(struct log_fixture *f, bool between)
+{
+    const int64_t year_ms = 365ll * 24 * 3600 * 1000;
+    struct err err;
+    AUTO_ARENA(arena, 1 << 20);
+    struct log_opened before, after;
+    world_sim_set_skew(f->world, year_ms);
+    uint64_t first = log_fixture_write(f, &f->subject, &log_alice);
+    struct world_interval then = world_security_clock(f->world);
+    assert_int_equal(log_newest_ms(f->log) / 1000, world_now_ms(f->world) / 1000);
+    if (between) {
+        log_fixture_close(f);
+        assert_ok(log_fixture_open(f, &err));            /* a new world, whose clock is right */
+    } else {
+        world_sim_set_skew(f->world, 0);
+    }
+    assert_true(world_security_clock(f->world).hi_ms >= then.hi_ms);
+    assert_true(world_security_clock(f->world).lo_ms < then.lo_ms);
+    assert_true(log_newest_ms(f->log) > world_now_ms(f->world));
+    uint64_t second = log_fixture_write(f, &f->subject, &log_alice);
+    assert_ok(log_entry_at(f->log, first, &arena, &before, &err));
+    assert_ok(log_entry_at(f->log, second, &arena, &after, &err));
+    assert_true(after.message->hlc > before.message->hlc);
+}
+
+static void test_log__a_clock_set_back_a_year_orders_and_revives_nothing(void **state)
+{
+    set_back(*state, false);
+    set_back(*state, true);
+}
+
+static void test_log__a_clock_set_forward_a_year_leaves_all_in_order(void **state)
+{
+    struct log_fixture *f = *state;
+    struct err err;
+    uint64_t size, epoch;
+    world_sim_set_skew(f->world, -365ll * 24 * 3600 * 1000);
+    size = log_fixture_write(f, &f->subject, &log_alice);
+    log_fixture_close(f);
+    assert_ok(log_fixture_open(f, &err));                /* a year later */
+    assert_int_equal(log_fixture_write(f, &f->subject, &log_alice), size + 1);
+    assert_ok(log_map_close(f->log, &epoch, &err));
+    struct hash key = map_key_patient(&f->subject.facility, &f->subject.patient);
+    check_map(f, &key, 0, 2);
+    check_included(f, size);
+    check_included(f, size + 1);
+}
+
 static void test_log__cosignatures_are_kept_for_the_newest_size(void **state)
 {
     struct log_fixture *f = *state;
@@ -460,6 +509,8 @@ int main(void)
         WITH_LOG(test_log__the_anchor_follows_every_second_of_writing_and_a_crash),
         WITH_LOG(test_log__a_changed_entry_is_found_at_start),
         WITH_LOG(test_log__a_changed_hash_of_the_tree_is_found_when_it_is_needed),
+        WITH_LOG(test_log__a_clock_set_back_a_year_orders_and_revives_nothing),
+        WITH_LOG(test_log__a_clock_set_forward_a_year_leaves_all_in_order),
         WITH_LOG(test_log__cosignatures_are_kept_for_the_newest_size),
         WITH_LOG(test_log__the_feed_gives_every_row_once_and_goes_on_after_a_restart),
         WITH_LOG(test_log__a_feed_row_without_an_entry_hides_none_that_follows),

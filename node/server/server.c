@@ -297,6 +297,32 @@ static void tell_started(struct server *server)
     journal_write(server->journal, CONFIG_LOG_INFO, &(struct journal_line){.event = "serving", .text = text});
 }
 
+/* A clock that jumped since the last run. Set back, it revives nothing: stamps and the security clock go on from
+ * the newest entry (node/world). Set forward, what it wrote stays ahead. */
+static void tell_clock(struct server *server)
+{
+    enum { BEHIND_MS = 5 * 60 * 1000 };
+    const uint64_t long_ms = 30ull * 24 * 3600 * 1000;
+    char text[300];
+    uint64_t now = world_now_ms(server->world), newest = log_newest_ms(server->log);
+    if (newest > now + BEHIND_MS) {
+        snprintf(
+            text, sizeof text,
+            "the newest entry is from %ju s after what this machine's clock says: is it right? Until it comes "
+            "there, permits that end before then count as ended, and peers may refuse what this node stamps",
+            (uintmax_t)((newest - now) / 1000));
+    } else if (now > newest + long_ms) {
+        snprintf(
+            text, sizeof text,
+            "the newest entry is %ju days old by this machine's clock: was the node off so long, or is the clock "
+            "wrong? What is stamped from now on cannot be taken back",
+            (uintmax_t)((now - newest) / (24 * 3600 * 1000)));
+    } else {
+        return;
+    }
+    journal_write(server->journal, CONFIG_LOG_WARN, &(struct journal_line){.event = "clock", .text = text});
+}
+
 bool server_open(const struct server_options *options, struct server **out, struct err *err)
 {
     struct server *server = calloc(1, sizeof *server);
@@ -320,6 +346,7 @@ bool server_open(const struct server_options *options, struct server **out, stru
     name_address(server->config->peer_listen, rpc_server_port(peer_port_server(server->peer_port)),
                  server->peer_address);
     server->state = CHARTMESH__V1__NODE_STATE__NODE_STATE_SERVING;
+    tell_clock(server);
     tell_started(server);
     *out = server;
     return true;

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/disk/trace.h"
@@ -24,6 +25,7 @@ static struct {
     const char *root, *fault, *lies;
     size_t root_len;
     int trace;
+    long clock_s;
     char *ours[FDS];                     /* the paths of open files under the root; NULL: another file */
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER, .trace = -1};
 
@@ -50,6 +52,7 @@ __attribute__((constructor)) static void begin(void)
     disk.root = getenv(DISK_ROOT);
     disk.root_len = disk.root ? strlen(disk.root) : 0;
     disk.fault = getenv(DISK_FAULT);
+    disk.clock_s = getenv(DISK_CLOCK) ? strtol(getenv(DISK_CLOCK), NULL, 10) : 0;
     disk.lies = getenv(DISK_LIES);
     if (disk.root && trace) {
         disk.trace = (int)syscall(SYS_openat, AT_FDCWD, trace, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -282,6 +285,15 @@ int fallocate(int fd, int mode, off_t from, off_t len)
 int fallocate64(int fd, int mode, off64_t from, off64_t len)
 {
     return fallocate(fd, mode, from, len);
+}
+
+int clock_gettime(clockid_t id, struct timespec *out)
+{
+    int result = (int)syscall(SYS_clock_gettime, id, out);
+    if (result == 0 && id == CLOCK_REALTIME) {
+        out->tv_sec += disk.clock_s;
+    }
+    return result;
 }
 
 int rename(const char *from, const char *to)

@@ -187,6 +187,35 @@ static void test_fault__a_disk_that_is_full_at_the_start_is_refused_with_its_rea
     starts_again_whole(f);
 }
 
+static void start_later(struct fixture *f, const char *seconds)
+{
+    setenv(DISK_CLOCK, seconds, 1);
+    start(f);
+    unsetenv(DISK_CLOCK);
+}
+
+/* Between two runs the clock is set: a year forward, and back; an hour forward, and back. */
+static void test_fault__a_clock_that_jumped_is_told_at_the_start_and_nothing_is_lost(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct ack ack;
+    assert_int_equal(nodes_stop(f->nodes, 0, SIGTERM), 0);
+    start_later(f, "31536000");
+    assert_non_null(strstr(nodes_text(f->nodes, 0, "log"), "days old by this machine's clock"));
+    assert_err(ERR_DENIED, work_get(f->emr, &f->kept[0], &err)); /* the application's certificate ended */
+    assert_int_equal(nodes_stop(f->nodes, 0, SIGTERM), 0);
+    start_later(f, "3600");
+    assert_ok(work_get(f->emr, &f->kept[0], &err));
+    assert_ok(work_put(f->emr, &f->patient, 5000, &ack, &err));
+    assert_int_equal(nodes_stop(f->nodes, 0, SIGTERM), 0);
+    start(f);
+    assert_non_null(strstr(nodes_text(f->nodes, 0, "log"), "after what this machine's clock says"));
+    assert_ok(work_get(f->emr, &ack, &err));
+    assert_int_equal(nodes_stop(f->nodes, 0, SIGTERM), 0);
+    starts_again_whole(f);
+}
+
 int main(int argc, char **argv)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -197,6 +226,7 @@ int main(int argc, char **argv)
         CASE(test_fault__tables_that_cannot_be_written_are_the_end),
         CASE(test_fault__a_compaction_that_fails_is_the_end),
         CASE(test_fault__an_anchor_that_cannot_be_saved_stops_nobody),
+        CASE(test_fault__a_clock_that_jumped_is_told_at_the_start_and_nothing_is_lost),
         CASE(test_fault__a_disk_that_is_full_at_the_start_is_refused_with_its_reason),
     };
     char *here = realpath(argc > 2 ? argv[2] : "tests/disk/disk.so", NULL);

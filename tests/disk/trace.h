@@ -30,6 +30,7 @@ struct trace_head {
 #define DISK_ROOT "CHARTMESH_DISK_ROOT"          /* the folder; absolute */
 #define DISK_TRACE "CHARTMESH_DISK_TRACE"        /* the trace is appended to this file; unset: none */
 #define DISK_LIES "CHARTMESH_DISK_LIES"          /* fsync and fdatasync of files whose name ends so do nothing */
+#define DISK_CLOCK "CHARTMESH_DISK_CLOCK"        /* so many seconds are added to the machine's clock */
 #define DISK_FAULT                                                                                                \
     "CHARTMESH_DISK_FAULT"        /* while this file is there, calls fail as it says: "CALL ERRNO",                      \
 CALL one of write, half (a write that stops half way), sync */
