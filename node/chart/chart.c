@@ -91,37 +91,69 @@ bool chart_count(struct chart *chart, enum store_family family, struct bytes pre
     return true;
 }
 
-bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family family,
-                    const struct chart_row *row, Chartmesh__V1__Dot *out, struct err *err)
+/* The last dot of a series; tag 0: none yet in this incarnation, to which a tag belongs. */
+static bool dot_last(struct chart *chart, enum store_family family, const struct chart_row *row, uint64_t *tag,
+                     uint64_t *counter, struct err *err)
 {
     AUTO_ARENA(arena, 4096);
     struct bytes value;
-    uint64_t incarnation = log_incarnation(chart->log), tag = 0, counter = 0;
-    if (chart_get_sealed(chart, family, row, &arena, &value, err)) {
-        struct reader r = reader_of(value);
-        uint64_t drawn_in = read_u64be(&r);
-        tag = read_u64be(&r);
-        counter = read_u64be(&r);
-        if (!reader_end(&r)) {
-            return err_raise(err, ERR_CORRUPT, "chart: a dot row of %zu bytes", value.len);
-        }
-        tag = drawn_in == incarnation ? tag : 0; /* a tag belongs to one incarnation */
-        counter = tag ? counter : 0;
-    } else if (err->code != ERR_NOT_FOUND) {
+    *tag = *counter = 0;
+    if (!chart_get_sealed(chart, family, row, &arena, &value, err)) {
+        return err->code == ERR_NOT_FOUND;
+    }
+    struct reader r = reader_of(value);
+    uint64_t drawn_in = read_u64be(&r), last_tag = read_u64be(&r), last = read_u64be(&r);
+    if (!reader_end(&r)) {
+        return err_raise(err, ERR_CORRUPT, "chart: a dot row of %zu bytes", value.len);
+    }
+    if (drawn_in == log_incarnation(chart->log)) {
+        *tag = last_tag;
+        *counter = last;
+    }
+    return true;
+}
+
+static bool dot_put(struct chart *chart, struct log_txn *txn, enum store_family family,
+                    const struct chart_row *row, const Chartmesh__V1__Dot *dot, struct err *err)
+{
+    uint8_t fresh[24];
+    put_u64be(fresh, log_incarnation(chart->log));
+    put_u64be(fresh + 8, dot->tag);
+    put_u64be(fresh + 16, dot->counter);
+    return chart_put_sealed(chart, txn, family, row, BYTES(fresh, sizeof fresh), err);
+}
+
+bool chart_next_dot(struct chart *chart, enum store_family family, const struct chart_row *row,
+                    Chartmesh__V1__Dot *out, struct err *err)
+{
+    uint64_t tag, counter;
+    if (!dot_last(chart, family, row, &tag, &counter, err)) {
         return false;
     }
     while (tag == 0) {
         tag = world_random_u64(chart->world);
     }
-    counter++;
-    uint8_t fresh[24];
-    put_u64be(fresh, incarnation);
-    put_u64be(fresh + 8, tag);
-    put_u64be(fresh + 16, counter);
     *out = (Chartmesh__V1__Dot)CHARTMESH__V1__DOT__INIT;
     out->tag = tag;
-    out->counter = counter;
-    return chart_put_sealed(chart, txn, family, row, BYTES(fresh, sizeof fresh), err);
+    out->counter = counter + 1;
+    return true;
+}
+
+bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family family,
+                    const struct chart_row *row, Chartmesh__V1__Dot *out, struct err *err)
+{
+    return chart_next_dot(chart, family, row, out, err) && dot_put(chart, txn, family, row, out, err);
+}
+
+bool chart_take_dot(struct chart *chart, struct log_txn *txn, enum store_family family,
+                    const struct chart_row *row, const Chartmesh__V1__Dot *dot, bool *next, struct err *err)
+{
+    uint64_t tag, counter;
+    if (!dot_last(chart, family, row, &tag, &counter, err)) {
+        return false;
+    }
+    *next = (tag == 0 || tag == dot->tag) && dot->counter == counter + 1;
+    return !*next || dot_put(chart, txn, family, row, dot, err);
 }
 
 /* ---- Opening ------------------------------------------------------------------------------------------------- */
@@ -346,27 +378,33 @@ bool chart_trust_grant(struct chart *chart, struct log_txn *txn, const struct lo
     return add_trust(chart, txn, who, &envelope, 1, err);
 }
 
-struct authority_list {
+struct granted_list {
     struct arena *arena;
+    enum statement_kind kind;
     const char *holder;
     struct bytes *items;
     size_t count, capacity;
 };
 
-static bool authority_row(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err)
+static const char *holder_of(const struct statement *statement)
 {
-    struct authority_list *list = context;
+    return statement->kind == STATEMENT_KEY
+               ? ((const Chartmesh__V1__Key *)(const void *)statement->message)->holder
+               : ((const Chartmesh__V1__Authority *)(const void *)statement->message)->holder;
+}
+
+static bool granted_row(void *context, struct bytes key, struct bytes value, bool *stop, struct err *err)
+{
+    struct granted_list *list = context;
     struct statement statement;
     struct bytes envelope;
     (void)key;
     (void)stop;
     if (!arena_copy(list->arena, value, &envelope, err) ||
         !statement_parse(envelope, list->arena, &statement, err)) {
-        return err_wrap(err, "stored authority");
+        return err_wrap(err, "stored %s", statement_name(list->kind));
     }
-    if (statement.kind != STATEMENT_AUTHORITY ||
-        (list->holder &&
-         strcmp(((const Chartmesh__V1__Authority *)(const void *)statement.message)->holder, list->holder) != 0)) {
+    if (statement.kind != list->kind || (list->holder && strcmp(holder_of(&statement), list->holder) != 0)) {
         return true;
     }
     if (!arena_grow(list->arena, (void **)&list->items, list->count, &list->capacity, sizeof *list->items, err)) {
@@ -376,12 +414,12 @@ static bool authority_row(void *context, struct bytes key, struct bytes value, b
     return true;
 }
 
-bool chart_authorities(struct chart *chart, const char *holder, struct arena *arena, struct bytes **out,
-                       size_t *count, struct err *err)
+bool chart_granted(struct chart *chart, enum statement_kind kind, const char *holder, struct arena *arena,
+                   struct bytes **out, size_t *count, struct err *err)
 {
-    struct authority_list list = {.arena = arena, .holder = holder};
-    if (!chart_each(chart, FAMILY_STATEMENT, LETTER("t"), BYTES_NONE, authority_row, &list, err)) {
-        return err_wrap(err, "authorities");
+    struct granted_list list = {.arena = arena, .kind = kind, .holder = holder};
+    if (!chart_each(chart, FAMILY_STATEMENT, LETTER("t"), BYTES_NONE, granted_row, &list, err)) {
+        return err_wrap(err, "granted");
     }
     *out = list.items;
     *count = list.count;

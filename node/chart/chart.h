@@ -49,13 +49,15 @@ void chart_trust_give(struct chart *chart);
 NODISCARD bool chart_trust_add(struct chart *chart, struct log_txn *txn, const struct bytes *envelopes,
                                size_t count, struct err *err);
 
-/* chart_trust_grant is chart_trust_add for one authority that `who` granted: the AUTHORITY entry names them. */
+/* chart_trust_grant is chart_trust_add for one statement that `who` asked for: an authority, a key, a revocation.
+ * Its entry names them. */
 NODISCARD bool chart_trust_grant(struct chart *chart, struct log_txn *txn, const struct log_who *who,
                                  struct bytes envelope, struct err *err);
 
-/* chart_authorities lists the authorities that were granted here or came in, by statement id; holder NULL: all. */
-NODISCARD bool chart_authorities(struct chart *chart, const char *holder, struct arena *arena, struct bytes **out,
-                                 size_t *count, struct err *err);
+/* chart_granted lists the statements of one kind, STATEMENT_AUTHORITY or STATEMENT_KEY, that were granted here or
+ * came in, by statement id; holder NULL: all. */
+NODISCARD bool chart_granted(struct chart *chart, enum statement_kind kind, const char *holder,
+                             struct arena *arena, struct bytes **out, size_t *count, struct err *err);
 
 /* chart_lock takes the lock of a patient (striped by P); one at a time per task. */
 void chart_lock(struct chart *chart, const struct id *p);
@@ -145,6 +147,14 @@ NODISCARD bool chart_effective_labels(const struct chart_version *versions, size
  * incarnation). */
 NODISCARD bool chart_dot(struct chart *chart, struct log_txn *txn, const struct subject *subject,
                          const struct id *document, Chartmesh__V1__Dot *out, struct err *err);
+
+/* For a version that its author signs: chart_dot_next says which dot comes next, and draws a tag where there is
+ * none yet, but keeps nothing. chart_dot_take uses it later: *next is false if it is not the next one any more. */
+NODISCARD bool chart_dot_next(struct chart *chart, const struct subject *subject, const struct id *document,
+                              Chartmesh__V1__Dot *out, struct err *err);
+NODISCARD bool chart_dot_take(struct chart *chart, struct log_txn *txn, const struct subject *subject,
+                              const struct id *document, const Chartmesh__V1__Dot *dot, bool *next,
+                              struct err *err);
 
 /* New content: chart_content_new draws content id and DEK; chart_content_chunk seals and puts one chunk's row;
  * chart_content_meta puts the meta row (salt, length, root). Chunks of a large content may be committed before, by

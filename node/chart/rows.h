@@ -80,7 +80,13 @@ NODISCARD bool chart_each(struct chart *chart, enum store_family family, struct 
                                      struct err *err),
                           void *context, struct err *err);
 
-/* chart_draw_dot: the next dot of a series whose row is given. */
+/* Dots of a series whose row is given: chart_draw_dot takes the next, chart_next_dot only says which it is,
+ * chart_take_dot takes a given one if it is the next. */
+NODISCARD bool chart_next_dot(struct chart *chart, enum store_family family, const struct chart_row *row,
+                              Chartmesh__V1__Dot *out, struct err *err);
+NODISCARD bool chart_take_dot(struct chart *chart, struct log_txn *txn, enum store_family family,
+                              const struct chart_row *row, const Chartmesh__V1__Dot *dot, bool *next,
+                              struct err *err);
 NODISCARD bool chart_draw_dot(struct chart *chart, struct log_txn *txn, enum store_family family,
                               const struct chart_row *row, Chartmesh__V1__Dot *out, struct err *err);
 

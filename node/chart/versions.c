@@ -345,6 +345,20 @@ bool chart_dot(struct chart *chart, struct log_txn *txn, const struct subject *s
     return chart_draw_dot(chart, txn, FAMILY_RECORD, &row, out, err);
 }
 
+bool chart_dot_next(struct chart *chart, const struct subject *subject, const struct id *document,
+                    Chartmesh__V1__Dot *out, struct err *err)
+{
+    struct chart_row row = ROW(BYTES_OF(subject->p), BYTES_OF(*document), LETTER("d"));
+    return chart_next_dot(chart, FAMILY_RECORD, &row, out, err);
+}
+
+bool chart_dot_take(struct chart *chart, struct log_txn *txn, const struct subject *subject,
+                    const struct id *document, const Chartmesh__V1__Dot *dot, bool *next, struct err *err)
+{
+    struct chart_row row = ROW(BYTES_OF(subject->p), BYTES_OF(*document), LETTER("d"));
+    return chart_take_dot(chart, txn, FAMILY_RECORD, &row, dot, next, err);
+}
+
 bool chart_content_new(struct chart *chart, struct log_txn *txn, const struct subject *subject,
                        struct chart_content *out, struct err *err)
 {

@@ -94,8 +94,8 @@ static bool list(struct service_call *call, const ProtobufCMessage *in, Protobuf
     struct bytes *envelopes;
     size_t count;
     void *memory;
-    if (!chart_authorities(call->service->chart, *request->holder ? request->holder : NULL, call->arena,
-                           &envelopes, &count, err) ||
+    if (!chart_granted(call->service->chart, STATEMENT_AUTHORITY, *request->holder ? request->holder : NULL,
+                       call->arena, &envelopes, &count, err) ||
         !arena_array(call->arena, count, sizeof *out->authorities, &memory, err)) {
         return false;
     }

@@ -6,6 +6,7 @@
 
 #include "node/service/service.h"
 #include "proto/chartmesh/v1/message.h"
+#include "proto/content/content.h"
 #include "tests/lib/service.h"
 
 enum { ENOUGH = 64 << 20 };
@@ -15,7 +16,7 @@ struct scene {
     struct serve *s;
     Chartmesh__V1__Subject *subject;
     Chartmesh__V1__PutReply *put, *left, *right; /* left and right: the two heads of one document */
-    struct signing_key *auditor;
+    struct signing_key *auditor, *author;
     const ProtobufCMessage *stream[3]; /* of Upload */
 };
 
@@ -183,6 +184,73 @@ static void *records_relabel(struct scene *at)
     return in;
 }
 
+/* A key of app/emr's. */
+static struct signing_key *author_key(struct scene *at)
+{
+    struct err err;
+    const struct hash seed = {{0x61}};
+    if (!at->author) {
+        assert_ok(signing_key_new(&seed, &at->author, &err));
+    }
+    return at->author;
+}
+
+static void *keys_enrol(struct scene *at)
+{
+    as_admin(at);
+    return serve_enrol_request(at->s, author_key(at), "app/emr");
+}
+
+static void *keys_revoke(struct scene *at)
+{
+    Chartmesh__V1__RevokeKeyRequest *in = FRESH(at, revoke_key_request);
+    Chartmesh__V1__EnrolKeyReply *enrolled = serve(at->s, "Keys.Enrol", keys_enrol(at));
+    in->key = enrolled->key;
+    in->reason = CHARTMESH__V1__REASON__REASON_RETIRED;
+    return in;
+}
+
+static void *keys_list(struct scene *at)
+{
+    serve(at->s, "Keys.Enrol", keys_enrol(at));
+    return FRESH(at, list_keys_request);
+}
+
+static void *records_prepare(struct scene *at)
+{
+    static const struct hash salt = {{1}};
+    static struct hash commitment;
+    struct err err;
+    struct hash root;
+    void *memory;
+    Chartmesh__V1__PrepareRequest *in = FRESH(at, prepare_request);
+    commitment = content_commit(&salt, BYTES_LIT("signed"), &root);
+    assert_ok(arena_array(&at->s->arena, 1, sizeof(void *), &memory, &err));
+    in->items = memory;
+    in->n_items = 1;
+    in->items[0] = FRESH(at, prepare_item);
+    in->items[0]->subject = at->subject;
+    in->items[0]->facts = serve_facts(at->s);
+    in->items[0]->commitment = pb_bytes(BYTES_OF(commitment));
+    in->items[0]->length = 6;
+    return in;
+}
+
+static void *records_put_signed(struct scene *at)
+{
+    static const struct hash salt = {{1}};
+    Chartmesh__V1__PutSignedRequest *in = FRESH(at, put_signed_request);
+    serve(at->s, "Keys.Enrol", keys_enrol(at));
+    serve_as(at->s, "app/emr", "alice", NODE_PHYSICIAN, "TREAT");
+    Chartmesh__V1__PrepareReply *reply = serve(at->s, "Records.Prepare", records_prepare(at));
+    in->statement =
+        serve_envelope(at->s, STATEMENT_VERSION, bytes_pb(reply->prepared[0]->payload), author_key(at));
+    in->preparation = reply->prepared[0]->preparation;
+    in->salt = pb_bytes(BYTES_OF(salt));
+    in->content = pb_bytes(BYTES_LIT("signed"));
+    return in;
+}
+
 static void *records_watch(struct scene *at)
 {
     Chartmesh__V1__WatchRequest *in = FRESH(at, watch_request);
@@ -347,6 +415,11 @@ static const struct {
     {"Records.Merge", records_merge},
     {"Records.Retract", records_retract},
     {"Records.Relabel", records_relabel},
+    {"Records.Prepare", records_prepare},
+    {"Records.PutSigned", records_put_signed},
+    {"Keys.Enrol", keys_enrol},
+    {"Keys.Revoke", keys_revoke},
+    {"Keys.List", keys_list},
     {"Records.Watch", records_watch},
     {"Consents.SetPolicy", consents_set_policy},
     {"Consents.GetPolicy", consents_get_policy},
@@ -394,6 +467,7 @@ static void open_scene(struct scene *at)
 static void close_scene(struct scene *at)
 {
     signing_key_free(at->auditor);
+    signing_key_free(at->author);
     serve_free(at->s);
 }
 

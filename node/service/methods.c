@@ -33,6 +33,7 @@ __attribute__((constructor)) static void join_all(void)
     join(&joined, audit_methods);
     join(&joined, audit_query_methods);
     join(&joined, authorities_methods);
+    join(&joined, keys_methods);
     join(&joined, admin_methods);
 }
 

@@ -36,28 +36,40 @@ static bool put_locked(struct write *w, const Chartmesh__V1__PutRequest *request
     return write_content(w, content, err) && write_commit(w, request->facts, out, err);
 }
 
-static bool put(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+bool put_check(struct service_call *call, const Chartmesh__V1__PutRequest *request, struct put *out,
+               struct err *err)
 {
-    const Chartmesh__V1__PutRequest *request = (const void *)in;
-    struct subject subject;
-    struct id document = {0};
-    struct write w;
-    if (!service_subject(call, request->subject, "subject", &subject, err) ||
-        (request->document.len && !field_id(request->document, "document", &document, err)) ||
+    *out = (struct put){.request = request};
+    if (!service_subject(call, request->subject, "subject", &out->subject, err) ||
+        (request->document.len && !field_id(request->document, "document", &out->document, err)) ||
         !facts_check(call, request->facts, err) || !field_import_key(request->import_key, err)) {
         return false;
     }
-    if (request->content.len > SERVICE_INLINE_MAX) {
-        return err_raise_field(err, REASON(TOO_LARGE), "content", "content: at most %d bytes here: use Upload",
-                               SERVICE_INLINE_MAX);
+    return request->content.len <= SERVICE_INLINE_MAX ||
+           err_raise_field(err, REASON(TOO_LARGE), "content", "content: at most %d bytes here: use Upload",
+                           SERVICE_INLINE_MAX);
+}
+
+bool put_write(struct service_call *call, const struct put *put, Chartmesh__V1__PutReply *out, struct err *err)
+{
+    struct write w;
+    if (!write_begin(call, &put->subject, &put->document, &w, err)) {
+        return false;
     }
-    chart_lock(call->service->chart, &subject.p);
-    bool ok = write_begin(call, &subject, &document, &w, err);
-    if (ok) {
-        ok = put_locked(&w, request, (void *)reply, err);
-        write_end(&w);
+    bool ok = put_locked(&w, put->request, out, err);
+    write_end(&w);
+    return ok;
+}
+
+static bool put(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
+{
+    struct put put;
+    if (!put_check(call, (const void *)in, &put, err)) {
+        return false;
     }
-    chart_unlock(call->service->chart, &subject.p);
+    chart_lock(call->service->chart, &put.subject.p);
+    bool ok = put_write(call, &put, (void *)reply, err);
+    chart_unlock(call->service->chart, &put.subject.p);
     return ok;
 }
 
@@ -111,6 +123,10 @@ size_t records_methods(const struct service_method **out)
     static const struct service_method methods[] = {
         {RECORDS("Put", METHOD_UNARY, put_request, put_reply), .writes = true, .max_request = SERVICE_REQUEST_MAX,
          .unary = put},
+        {RECORDS("Prepare", METHOD_UNARY, prepare_request, prepare_reply), .writes = true,
+         .max_request = SERVICE_PREPARE_MAX, .unary = records_prepare},
+        {RECORDS("PutSigned", METHOD_UNARY, put_signed_request, put_reply), .writes = true,
+         .max_request = SERVICE_SIGNED_MAX, .unary = records_put_signed},
         {RECORDS("Get", METHOD_UNARY, get_request, get_reply), .max_request = SERVICE_SMALL_MAX,
          .unary = records_get},
         {RECORDS("List", METHOD_UNARY, list_request, list_reply), .max_request = SERVICE_SMALL_MAX,

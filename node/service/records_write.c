@@ -196,9 +196,16 @@ bool write_imported(struct write *w, const Chartmesh__V1__ImportKey *key, const 
 
 bool write_content(struct write *w, struct bytes content, struct err *err)
 {
+    struct hash salt;
+    world_random(w->call->service->world, salt.bytes, HASH_LEN);
+    return write_content_salted(w, content, &salt, err);
+}
+
+bool write_content_salted(struct write *w, struct bytes content, const struct hash *salt, struct err *err)
+{
     struct chart *chart = w->call->service->chart;
     w->meta.length = content.len;
-    world_random(w->call->service->world, w->meta.salt.bytes, HASH_LEN);
+    w->meta.salt = *salt;
     w->meta.root = content_root_of(&w->meta.salt, content);
     if (!chart_content_new(chart, w->txn, &w->subject, &w->content, err)) {
         return false;
@@ -320,41 +327,68 @@ static void author_of(const struct service_call *call, Chartmesh__V1__Author *ou
     out->role = (Chartmesh__V1__Coding *)(uintptr_t)call->caller.role;
 }
 
+/* A version message and what it points to. */
+struct made_version {
+    Chartmesh__V1__Version message;
+    Chartmesh__V1__Subject subject;
+    Chartmesh__V1__Author author;
+    Chartmesh__V1__Dot dot;
+};
+
+/* All but the commitment, the length and the dot. */
+static bool version_make(struct write *w, const Chartmesh__V1__Facts *facts, struct made_version *out,
+                         struct err *err)
+{
+    Chartmesh__V1__Version *version = &out->message;
+    chartmesh__v1__version__init(version);
+    chartmesh__v1__subject__init(&out->subject);
+    author_of(w->call, &out->author);
+    out->subject.facility = pb_bytes(BYTES_OF(w->subject.facility));
+    out->subject.patient = pb_bytes(BYTES_OF(w->subject.patient));
+    version->subject = &out->subject;
+    version->document = pb_bytes(BYTES_OF(w->document));
+    version->dot = &out->dot;
+    version->kind = w->kind;
+    version->chunk_log2 = CHUNK_LOG2;
+    version->media_type = facts->media_type;
+    version->class_ = facts->class_;
+    version->category = facts->category;
+    version->n_category = facts->n_category;
+    version->labels = w->labels;
+    version->authored = facts->authored;
+    version->author = &out->author;
+    version->clinical = facts->clinical;
+    version->title = facts->title;
+    return chart_head(w->call->service->chart, w->call->arena, &version->head, err) && ancestry(w, version, err);
+}
+
 static bool sign_version(struct write *w, const Chartmesh__V1__Facts *facts, struct statement *out,
                          struct err *err)
 {
-    struct chart *chart = w->call->service->chart;
     const struct signing_key *key = keys_statement(w->call->service->keys);
     struct hash commitment = content_commitment(&w->meta.salt, w->meta.length, &w->meta.root);
-    Chartmesh__V1__Version version = CHARTMESH__V1__VERSION__INIT;
-    Chartmesh__V1__Subject subject = CHARTMESH__V1__SUBJECT__INIT;
-    Chartmesh__V1__Author author;
-    Chartmesh__V1__Dot dot;
-    author_of(w->call, &author);
-    subject.facility = pb_bytes(BYTES_OF(w->subject.facility));
-    subject.patient = pb_bytes(BYTES_OF(w->subject.patient));
-    if (!chart_head(chart, w->call->arena, &version.head, err) ||
-        !chart_dot(chart, w->txn, &w->subject, &w->document, &dot, err) || !ancestry(w, &version, err)) {
+    struct made_version made;
+    if (!version_make(w, facts, &made, err) ||
+        !chart_dot(w->call->service->chart, w->txn, &w->subject, &w->document, &made.dot, err)) {
         return false;
     }
-    version.subject = &subject;
-    version.document = pb_bytes(BYTES_OF(w->document));
-    version.dot = &dot;
-    version.kind = w->kind;
-    version.commitment = pb_bytes(BYTES_OF(commitment));
-    version.length = w->meta.length;
-    version.chunk_log2 = CHUNK_LOG2;
-    version.media_type = facts->media_type;
-    version.class_ = facts->class_;
-    version.category = facts->category;
-    version.n_category = facts->n_category;
-    version.labels = w->labels;
-    version.authored = facts->authored;
-    version.author = &author;
-    version.clinical = facts->clinical;
-    version.title = facts->title;
-    return statement_sign(STATEMENT_VERSION, &version.base, &key, 1, w->call->arena, out, err) ||
+    made.message.commitment = pb_bytes(BYTES_OF(commitment));
+    made.message.length = w->meta.length;
+    return statement_sign(STATEMENT_VERSION, &made.message.base, &key, 1, w->call->arena, out, err) ||
            err_wrap(err, "version");
+}
+
+bool write_payload(struct write *w, const Chartmesh__V1__Facts *facts, const struct hash *commitment,
+                   uint64_t length, struct bytes *out, struct err *err)
+{
+    struct made_version made;
+    if (!labels_of(w, facts->labels, err) || !version_make(w, facts, &made, err) ||
+        !chart_dot_next(w->call->service->chart, &w->subject, &w->document, &made.dot, err)) {
+        return false;
+    }
+    made.message.commitment = pb_bytes(BYTES_OF(*commitment));
+    made.message.length = length;
+    return canonical_pack(&made.message.base, w->call->arena, out, err) || err_wrap(err, "version");
 }
 
 /* Whoever has a copy learns that its labels rose, by confidentiality or by a code alone, also who may have no more
@@ -380,22 +414,29 @@ static bool raised(struct write *w, struct err *err)
                            CHARTMESH__V1__NOTICE_KIND__NOTICE_KIND_RAISED, w->labels->confidentiality, err);
 }
 
-bool write_version(struct write *w, const Chartmesh__V1__Facts *facts, struct hash *version, struct err *err)
+bool write_statement(struct write *w, const struct statement *statement, struct err *err)
 {
     struct service_call *call = w->call;
-    struct statement statement;
     bool own = id_equal(&w->subject.facility, chart_facility(call->service->chart));
     uint8_t flags = (w->complete ? VERSION_COMPLETE : 0) | (own ? 0 : VERSION_PENDING);
-    if (!facts_check(call, facts, err) || !labels_of(w, facts->labels, err) ||
-        !sign_version(w, facts, &statement, err) ||
-        !service_entry(call, w->txn, ENTRY(WRITE), &w->subject, &statement.id, 1, NULL, err) ||
-        !chart_version_add(call->service->chart, w->txn, &statement, &w->content, flags, err) || !raised(w, err)) {
+    if (!service_entry(call, w->txn, ENTRY(WRITE), &w->subject, &statement->id, 1, NULL, err) ||
+        !chart_version_add(call->service->chart, w->txn, statement, &w->content, flags, err) || !raised(w, err)) {
         return false;
     }
-    const struct chart_import import = {w->subject, w->document, statement.id, w->import_hash};
-    *version = statement.id;
+    const struct chart_import import = {w->subject, w->document, statement->id, w->import_hash};
     return !w->import_key ||
            chart_import_set(call->service->chart, w->txn, w->import_key->system, w->import_key->id, &import, err);
+}
+
+bool write_version(struct write *w, const Chartmesh__V1__Facts *facts, struct hash *version, struct err *err)
+{
+    struct statement statement;
+    if (!facts_check(w->call, facts, err) || !labels_of(w, facts->labels, err) ||
+        !sign_version(w, facts, &statement, err)) {
+        return false;
+    }
+    *version = statement.id;
+    return write_statement(w, &statement, err);
 }
 
 bool write_done(struct write *w, const struct hash *version, Chartmesh__V1__PutReply *out, struct err *err)
@@ -409,7 +450,7 @@ bool write_done(struct write *w, const struct hash *version, Chartmesh__V1__PutR
     return service_commit(w->call, txn, &out->base, &out->receipt, err);
 }
 
-static bool within_quota(const struct service_call *call, struct err *err)
+bool write_within_quota(const struct service_call *call, struct err *err)
 {
     const struct service *service = call->service;
     return !service->may_write || service->may_write(service->context, call->caller.principal, err);
@@ -419,6 +460,6 @@ bool write_commit(struct write *w, const Chartmesh__V1__Facts *facts, Chartmesh_
                   struct err *err)
 {
     struct hash version;
-    return within_quota(w->call, err) && write_version(w, facts, &version, err) &&
+    return write_within_quota(w->call, err) && write_version(w, facts, &version, err) &&
            write_done(w, &version, out, err);
 }

@@ -14,6 +14,8 @@
 enum {
     SERVICE_INLINE_MAX = 1 << 20,        /* content in a request */
     SERVICE_REQUEST_MAX = (1 << 20) + (64 << 10),
+    SERVICE_SIGNED_MAX = (1 << 20) + (128 << 10),    /* content, and a signed header of up to 64 KiB */
+    SERVICE_PREPARE_MAX = 1 << 20,
     SERVICE_SMALL_MAX = 64 << 10,        /* requests without content */
     SERVICE_PIECE_MAX = 256 << 10,
     SERVICE_CODE_MAX = 256,              /* bytes of a system, code, title, name */
@@ -30,6 +32,7 @@ size_t records_methods(const struct service_method **out);
 size_t consents_methods(const struct service_method **out);
 size_t audit_methods(const struct service_method **out);
 size_t authorities_methods(const struct service_method **out);
+size_t keys_methods(const struct service_method **out);
 size_t admin_methods(const struct service_method **out);
 
 /* -- call.c: replies that are kept */
@@ -123,8 +126,10 @@ NODISCARD bool write_imported(struct write *write, const Chartmesh__V1__ImportKe
 struct hash import_hash_of(struct service_call *call, const struct hash *root, uint64_t length);
 struct hash import_hash_content(struct service_call *call, struct bytes content);
 
-/* write_content draws keys and salt and puts chunks and meta of a content in memory. write_content_of shares a
- * version's. */
+/* write_content draws keys and salt and puts chunks and meta of a content in memory; write_content_salted does
+ * with a salt that the author drew. write_content_of shares a version's. */
+NODISCARD bool write_content_salted(struct write *write, struct bytes content, const struct hash *salt,
+                                    struct err *err);
 NODISCARD bool write_content(struct write *write, struct bytes content, struct err *err);
 NODISCARD bool write_content_of(struct write *write, const struct chart_version *version, struct err *err);
 
@@ -137,8 +142,46 @@ NODISCARD bool write_commit(struct write *write, const Chartmesh__V1__Facts *fac
 /* In two parts, for who adds more to the transaction: write_version adds it all, write_done commits. */
 NODISCARD bool write_version(struct write *write, const Chartmesh__V1__Facts *facts, struct hash *version,
                              struct err *err);
+/* For a version that its author signs: write_payload makes what is to be signed, in canonical form (facts are
+ * checked); write_statement adds what came back signed and verified, with its entry; its dot is the caller's. */
+NODISCARD bool write_payload(struct write *write, const Chartmesh__V1__Facts *facts, const struct hash *commitment,
+                             uint64_t length, struct bytes *out, struct err *err);
+NODISCARD bool write_statement(struct write *write, const struct statement *statement, struct err *err);
 NODISCARD bool write_done(struct write *write, const struct hash *version, Chartmesh__V1__PutReply *out,
                           struct err *err);
+
+/* write_within_quota: is there room for one more? write_commit asks by itself. */
+NODISCARD bool write_within_quota(const struct service_call *call, struct err *err);
+
+/* -- records.c, records_signed.c: Put and PutSigned in two steps, for who takes the patient's lock for several:
+ * what can be said without the chart, and the rest, with the lock held. */
+
+struct put {
+    struct subject subject;
+    struct id document;                  /* zero: a new one */
+    const Chartmesh__V1__PutRequest *request;
+};
+NODISCARD bool put_check(struct service_call *call, const Chartmesh__V1__PutRequest *request, struct put *out,
+                         struct err *err);
+NODISCARD bool put_write(struct service_call *call, const struct put *put, Chartmesh__V1__PutReply *out,
+                         struct err *err);
+
+struct signed_put {
+    struct subject subject;
+    struct id document;
+    struct statement statement;
+    const Chartmesh__V1__Version *version;
+    struct hash salt;
+    const Chartmesh__V1__PutSignedRequest *request;
+};
+NODISCARD bool signed_check(struct service_call *call, const Chartmesh__V1__PutSignedRequest *request,
+                            struct signed_put *out, struct err *err);
+NODISCARD bool signed_write(struct service_call *call, const struct signed_put *put, Chartmesh__V1__PutReply *out,
+                            struct err *err);
+bool records_prepare(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                     struct err *err);
+bool records_put_signed(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                        struct err *err);
 
 /* -- records_repeat.c, records_read.c, upload.c, watch.c */
 

@@ -41,6 +41,9 @@ bool service_token_open(const struct service_call *call, const char *purpose, st
     struct hash bound = binding(call, purpose, request_key);
     if (token.len != TOKEN_LEN || !seal_open(keys_facility(call->service->keys, FACILITY_KEY_TOKEN), TOKEN_AAD,
                                              token, call->arena, &plain, err)) {
+        if (token.len == TOKEN_LEN && err->code == ERR_TOO_MUCH) {
+            return false; /* says nothing about the token */
+        }
         return err_raise_field(err, REASON(TOKEN_INVALID), field, "not a token of this node");
     }
     struct reader r = reader_of(plain);

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 generated = tempfile.TemporaryDirectory(prefix="chartmesh-python.")
 subprocess.run(["protoc", "-I.", "--python_out=" + generated.name,
                 *[f"proto/chartmesh/v1/{name}.proto" for name in
-                  ("admin", "audit", "common", "consents", "log", "patients", "records", "replication", "statement")],
+                  ("admin", "audit", "common", "consents", "keys", "log", "patients", "records", "replication", "statement")],
                 *[f"proto/rpc/{name}.proto" for name in ("health", "reflection", "status")]], check=True)
 sys.path.insert(0, generated.name)
 

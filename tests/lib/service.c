@@ -283,6 +283,58 @@ Chartmesh__V1__PutReply *serve_put(struct serve *s, Chartmesh__V1__Subject *subj
     return SERVE(s, "Records.Put", &request);
 }
 
+Chartmesh__V1__Envelope *serve_envelope(struct serve *s, enum statement_kind kind, struct bytes payload,
+                                        const struct signing_key *key)
+{
+    struct err err;
+    struct bytes pae;
+    void *memory;
+    char *keyid;
+    assert_ok(statement_pae(statement_type(kind), payload, &s->arena, &pae, &err));
+    assert_ok(arena_alloc(&s->arena, sizeof(Chartmesh__V1__Envelope) + sizeof(Chartmesh__V1__Signature) + 256,
+                          &memory, &err));
+    Chartmesh__V1__Envelope *out = memory;
+    Chartmesh__V1__Signature *mine = (void *)(out + 1);
+    Chartmesh__V1__Signature **list = (void *)(mine + 1);
+    struct signature made = sign(key, pae), *kept = (void *)(list + 1);
+    struct hash id = key_id(KEY_ED25519, signing_key_public(key));
+    keyid = (char *)(kept + 1);
+    *kept = made;
+    bytes_hex(BYTES_OF(id), keyid);
+    chartmesh__v1__envelope__init(out);
+    chartmesh__v1__signature__init(mine);
+    mine->sig = pb_bytes(BYTES_OF(*kept));
+    mine->keyid = keyid;
+    list[0] = mine;
+    out->payload = pb_bytes(payload);
+    out->payload_type = (char *)(uintptr_t)statement_type(kind);
+    out->signatures = list;
+    out->n_signatures = 1;
+    return out;
+}
+
+Chartmesh__V1__EnrolKeyRequest *serve_enrol_request(struct serve *s, const struct signing_key *key,
+                                                    const char *path)
+{
+    struct err err;
+    struct bytes payload;
+    Chartmesh__V1__Key message = CHARTMESH__V1__KEY__INIT;
+    Chartmesh__V1__Period valid = CHARTMESH__V1__PERIOD__INIT;
+    Chartmesh__V1__Instant from = CHARTMESH__V1__INSTANT__INIT;
+    Chartmesh__V1__EnrolKeyRequest *request = fresh(s, &chartmesh__v1__enrol_key_request__descriptor);
+    from.ms = 1;
+    valid.from = &from;
+    assert_ok(head_make(&s->federation->network, &s->node->member->id, world_hlc(s->node->world), &s->arena,
+                        &message.head, &err));
+    message.public_key = pb_bytes(BYTES_OF(*signing_key_public(key)));
+    message.use = CHARTMESH__V1__USE__USE_AUTHOR;
+    message.holder = (char *)(uintptr_t)serve_spiffe(s, path);
+    message.valid = &valid;
+    assert_ok(canonical_pack(&message.base, &s->arena, &payload, &err));
+    request->statement = serve_envelope(s, STATEMENT_KEY, payload, key);
+    return request;
+}
+
 uint64_t serve_entries(struct serve *s, Chartmesh__V1__EntryKind kind)
 {
     struct err err;

@@ -7,6 +7,7 @@
 #include "node/service/service.h"
 #include "proto/chartmesh/v1/audit.pb-c.h"
 #include "proto/chartmesh/v1/common.pb-c.h"
+#include "proto/chartmesh/v1/keys.pb-c.h"
 #include "proto/chartmesh/v1/patients.pb-c.h"
 #include "tests/lib/node.h"
 
@@ -58,4 +59,10 @@ Chartmesh__V1__PutReply *serve_put(struct serve *s, Chartmesh__V1__Subject *subj
                                    const Chartmesh__V1__PutReply *on, const char *text);
 Chartmesh__V1__Facts *serve_facts(struct serve *s);
 ProtobufCBinaryData *serve_heads(struct serve *s, const ProtobufCBinaryData *a, const ProtobufCBinaryData *b);
+/* An envelope over any bytes, canonical or not, signed by one key. A request to enrol that key as an author's, for
+ * the holder of the certificate serve_spiffe(path). */
+Chartmesh__V1__Envelope *serve_envelope(struct serve *s, enum statement_kind kind, struct bytes payload,
+                                        const struct signing_key *key);
+Chartmesh__V1__EnrolKeyRequest *serve_enrol_request(struct serve *s, const struct signing_key *key,
+                                                    const char *path);
 uint64_t serve_entries(struct serve *s, Chartmesh__V1__EntryKind kind); /* how many the log has */
