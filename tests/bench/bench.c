@@ -189,7 +189,7 @@ struct bench load_wait(struct load *load)
 void bench_must(bool ok, const struct err *err, const char *what)
 {
     if (!ok) {
-        fprintf(stderr, "bench: %s failed: %s\n", what, err ? err->text : "see errno");
+        fprintf(stderr, "bench: %s failed%s%s\n", what, err ? ": " : "", err ? err->text : "");
         _exit(1);
     }
 }

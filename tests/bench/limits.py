@@ -21,6 +21,13 @@ def one_after_the_other(p, parts):
     return 1e6 / sum(times * p[name]["p50_us"] for times, name in parts)
 
 
+def batch(p, cores, size):
+    """Documents per second: a call and a log entry for `size` of them, the entries of four calls in one commit."""
+    parts = [(1, "unwrap"), (1, "content_open"), (1 / size, f"echo_down.{size}"), (1 / size, "entry_seal")]
+    group = [(1 / (4 * size), "commit_read.1"), (1 / (4 * size), "sign")]
+    return min(cores * 1e6 / cpu_us(p, parts + group), 4 * size * 1e6 / p["commit_read.1"]["p50_us"])
+
+
 def in_flight(p, cores, calls, parts, group):
     """Many in flight: all cores are busy, or the disk is: one group of `calls` for each synced commit."""
     by_cpu = cores * 1e6 / cpu_us(p, parts + [(1 / calls, group), (1 / calls, "sign")])
@@ -39,6 +46,7 @@ def limits(p, cores):
         "put.64": in_flight(p, cores, 64, [(1, "echo_up.64"), *WRITE], "commit.64"),
         "get.1": one_after_the_other(p, [(1, "echo_down.1"), *READ, signed_checkpoint, (1, "commit_read.1")]),
         "get.64": in_flight(p, cores, 64, [(1, "echo_down.64"), *READ], "commit_read.64"),
+        "get_batch.16": batch(p, cores, 16),
         "upload.1GiB": mib(p, cores, CHUNK_UP),
         "download.1GiB": mib(p, cores, CHUNK_DOWN),
     }

@@ -3,6 +3,7 @@
  *     node_load --profile FILE --target HOST:PORT [--pid N] [--seconds S] STEP...
  *
  * put.N get.N      N in flight, a patient for every four of them; get reads what earlier puts wrote
+ * get_batch.N      four calls in flight, each for N documents of one patient
  * fill.N           N documents, 64 in flight, as fast as it goes
  * watch.N          N watches of the facility while documents are put: events delivered per second
  * flood.N          N writes of 1 MiB in flight; being refused is an answer
@@ -28,7 +29,7 @@
 
 #define TEXT(literal) ((char *)(uintptr_t)(literal))
 
-enum { PATIENTS = 256, KEPT = 128, FLOOD_LEN = 1000 << 10, WATCHES_MAX = 64, SLOTS = 512 };
+enum { PATIENTS = 256, KEPT = 128, BATCH_MAX = KEPT / 4, FLOOD_LEN = 1000 << 10, WATCHES_MAX = 64, SLOTS = 512 };
 
 struct caller {
     struct profile profile;
@@ -51,6 +52,7 @@ static struct {
         struct id documents[KEPT];
         size_t written, asked;   /* of documents; which one the call in flight is about */
     } slots[SLOTS];
+    size_t batch;                /* documents in one get */
     atomic_uint refused, events;
     uint8_t flood[FLOOD_LEN];
 } all;
@@ -209,6 +211,41 @@ static void begin_get(struct load *load, unsigned number, uint64_t n)
     request.subject = &subject;
     request.document = (ProtobufCBinaryData){ID_LEN, slot->documents[slot->asked].bytes};
     begin_call(slot, "/chartmesh.v1.Records/Get", &request.base, &chartmesh__v1__get_reply__descriptor, get_ended);
+}
+
+static void batch_ended(void *arg, const ProtobufCMessage *message, const struct err *err)
+{
+    struct slot *slot = arg;
+    bench_must(message != NULL, err, "Get");
+    const Chartmesh__V1__GetReply *reply = (const void *)message;
+    for (size_t i = 0; i < reply->n_batch; i++) {
+        const Chartmesh__V1__DocumentView *view = reply->batch[i];
+        bench_must(view->n_heads == 1 && view->heads[0]->content.len == BENCH_DOCUMENT, NULL, "Get");
+    }
+    bench_must(reply->n_batch == all.batch, NULL, "Get");
+    load_ended(slot->load, slot->number);
+}
+
+/* The slot's documents k, k + 4, k + 8... are of one patient. */
+static void begin_get_batch(struct load *load, unsigned number, uint64_t n)
+{
+    struct slot *slot = slot_of(load, number);
+    Chartmesh__V1__GetItem items[BATCH_MAX], *list[BATCH_MAX];
+    bench_must(slot->written >= 4 * all.batch, NULL, "documents enough for a batch");
+    size_t places = slot->written / 4;
+    for (size_t i = 0; i < all.batch; i++) {
+        items[i] = (Chartmesh__V1__GetItem)CHARTMESH__V1__GET_ITEM__INIT;
+        struct id *document = &slot->documents[4 * ((n + i) % places) + n % 4];
+        items[i].document = (ProtobufCBinaryData){ID_LEN, document->bytes};
+        list[i] = &items[i];
+    }
+    Chartmesh__V1__GetRequest request = CHARTMESH__V1__GET_REQUEST__INIT;
+    Chartmesh__V1__Subject subject = subject_of(patient_of(slot, n));
+    request.subject = &subject;
+    request.batch = list;
+    request.n_batch = all.batch;
+    begin_call(slot, "/chartmesh.v1.Records/Get", &request.base, &chartmesh__v1__get_reply__descriptor,
+               batch_ended);
 }
 
 /* ---- Too much ---------------------------------------------------------------------------------------------------- */
@@ -426,6 +463,11 @@ static int do_step(char **argv)
         figure = run(begin_put, count, all.seconds, 0);
     } else if (is_step(step, "get", &count)) {
         figure = run(begin_get, count, all.seconds, 0);
+    } else if (is_step(step, "get_batch", &count)) {
+        bench_must(count <= BATCH_MAX, NULL, "at most 32 in a batch");
+        all.batch = count;
+        run(begin_put, 4, 0, 4 * KEPT);
+        figure = run(begin_get_batch, 4, all.seconds, 0);
     } else if (is_step(step, "fill", &count)) {
         figure = run(begin_put, MIN(count, BENCH_IN_FLIGHT), 0, count);
     } else if (is_step(step, "watch", &count)) {

@@ -401,6 +401,7 @@ static void measure_echo(double seconds)
         {"echo_up.64", BENCH_DOCUMENT, 300, BENCH_IN_FLIGHT},
         {"echo_down.1", 100, BENCH_DOCUMENT + HEADER, 1},
         {"echo_down.64", 100, BENCH_DOCUMENT + HEADER, BENCH_IN_FLIGHT},
+        {"echo_down.16", 300, 16 * (BENCH_DOCUMENT + HEADER), 4},
         {"echo_up.256KiB", 256 << 10, 0, 4},
         {"echo_down.256KiB", 0, 256 << 10, 4},
     };
