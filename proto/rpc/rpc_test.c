@@ -34,7 +34,8 @@ static bool behave(struct rpc_call *call, void *ctx, const ProtobufCMessage *mes
             sleep_ms(10);
         }
         saw_cancel += rpc_cancelled(call);
-        return err_raise(err, ERR_STATE, "waited");
+        return rpc_cancelled(call) ? err_raise(err, ERR_CANCELLED, "waited until it was over")
+                                   : err_raise(err, ERR_STATE, "waited");
     case BREAK:
         return err_raise(err, ERR_INTERNAL, "the secret of the house");
     case SAY_NOTHING:

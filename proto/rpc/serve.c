@@ -183,6 +183,10 @@ static void run_blocking(struct rpc_call *call, ProtobufCMessage *request)
     ProtobufCMessage *reply;
     bool ok =
         make_reply(call, &reply, &err) && call->bound->method->run(call, call->bound->ctx, request, reply, &err);
+    /* The handler may see the deadline a moment before the caller does: both call it by the same name. */
+    if (!ok && err.code == ERR_CANCELLED && rpc_ms_left(call) == 0) {
+        (void)refusal_err(RPC_CUT_DEADLINE, &err);
+    }
     server_finish(call, ok ? reply : NULL, ok ? NULL : &err);
 }
 
