@@ -344,6 +344,32 @@ static void test_node__I29_a_store_that_is_not_what_was_promised_is_not_served(v
     nodes_start(f->nodes, HERE);
 }
 
+static void write_format(struct fixture *f, const char *text)
+{
+    char path[320];
+    snprintf(path, sizeof path, "%s/data/store/FORMAT", f->nodes->list[HERE].folder);
+    FILE *file = fopen(path, "we");
+    assert_true(file && fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+static void test_node__a_data_folder_in_use_of_a_newer_version_or_of_another_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    refuses_to_start(f, "another chartmeshd runs on it");
+    assert_int_equal(nodes_stop(f->nodes, HERE, SIGTERM), 0);
+    write_format(f, "chartmesh store 2\n");
+    refuses_to_start(f, "a newer version of chartmeshd made it");
+    write_format(f, "chartmesh store 1\n");
+    nodes_start(f->nodes, THERE);
+    assert_int_equal(nodes_stop(f->nodes, THERE, SIGTERM), 0);
+    move_file(f, "data", "own");
+    move_file(f, "../f1/data", "data");
+    refuses_to_start(f, "does not open the keyring: is it this node's?");
+    move_file(f, "data", "../f1/data");
+    move_file(f, "own", "data");
+    nodes_start(f->nodes, HERE);
+}
+
 int main(int argc, char **argv)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -355,6 +381,7 @@ int main(int argc, char **argv)
         CASE(test_node__a_peer_gets_in_by_its_pin_and_by_nothing_else),
         CASE(test_node__sigterm_ends_it_with_zero_and_nothing_is_lost),
         CASE(test_node__I29_a_store_that_is_not_what_was_promised_is_not_served),
+        CASE(test_node__a_data_folder_in_use_of_a_newer_version_or_of_another_is_refused),
     };
     chartmeshd = argc > 1 ? argv[1] : "node/chartmeshd";
     return cmocka_run_group_tests_name("node_e2e", tests, NULL, NULL);
