@@ -34,8 +34,8 @@ void budget_give(struct budget *budget, size_t size)
     }
 }
 
-bool budget_has(const struct budget *budget, size_t size)
+size_t budget_left(const struct budget *budget)
 {
     size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
-    return size <= budget->max && used <= budget->max - size;
+    return used < budget->max ? budget->max - used : 0;
 }

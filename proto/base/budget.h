@@ -19,5 +19,5 @@ bool budget_take(struct budget *budget, size_t size);
 /* budget_give gives back what was taken. */
 void budget_give(struct budget *budget, size_t size);
 
-/* budget_has tells whether budget_take would go well here, whatever stands above. */
-bool budget_has(const struct budget *budget, size_t size);
+/* budget_left returns what could be taken here, whatever stands above. */
+size_t budget_left(const struct budget *budget);

@@ -222,9 +222,11 @@ static void connection_cut(struct rpc_server *server, struct connection *connect
     }
 }
 
-static enum rpc_refusal no_memory(const struct principal *principal, size_t size)
+/* Which of the two was too small: the one with less left. */
+static enum rpc_refusal no_memory(const struct principal *principal)
 {
-    return budget_has(&principal->memory, size) ? RPC_REFUSED_MEMORY : RPC_REFUSED_SHARE;
+    return budget_left(&principal->memory) < budget_left(principal->memory.above) ? RPC_REFUSED_SHARE
+                                                                                  : RPC_REFUSED_MEMORY;
 }
 
 bool limits_enter(struct rpc_call *call, struct err *err)
@@ -247,7 +249,7 @@ bool limits_enter(struct rpc_call *call, struct err *err)
         return call_refuse(call, RPC_REFUSED_CALLS, err);
     }
     if (!budget_take(&principal->memory, CALL_COST)) {
-        return call_refuse(call, no_memory(principal, CALL_COST), err);
+        return call_refuse(call, no_memory(principal), err);
     }
     principal->calls++;
     call->entered = true;
@@ -302,7 +304,7 @@ bool limits_take(struct rpc_call *call, size_t size)
     }
     if (!budget_take(&principal->memory, size)) {
         budget_give(&principal->bytes, size);
-        call->refusal = no_memory(principal, size);
+        call->refusal = no_memory(principal);
         return false;
     }
     return true;
@@ -321,7 +323,7 @@ bool limits_starved(struct rpc_call *call, struct err *err)
     if (!call->entered || !(call->arena.starved || call->message_arena.starved)) {
         return false;
     }
-    call_refuse(call, no_memory(call->connection->principal, CALL_COST), err);
+    call_refuse(call, no_memory(call->connection->principal), err);
     return true;
 }
 

@@ -1,5 +1,9 @@
 /* Mutual TLS: credentials of both sides, hot reload, and who the caller is. */
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include <grpc/support/time.h>
 
 #include "proto/rpc/internal.h"
 
@@ -21,17 +25,31 @@ void tls_set_done(struct tls_set *set)
     *set = (struct tls_set){0};
 }
 
-static bool looks_like_pem(const char *text)
+/* At least one block, each with its end, and nothing else: a file of which only a part was written is refused,
+ * which for roots the TLS library would take for a shorter list. */
+static bool is_whole_pem(const char *text)
 {
-    return text && strstr(text, "-----BEGIN ");
+    static const char begin[] = "-----BEGIN ", end[] = "-----END ";
+    const char *at = text ? strstr(text, begin) : NULL;
+    bool any = at;
+    while (at) {
+        const char *label = at + strlen(begin), *label_end = strstr(label, "-----\n");
+        const char *next = strstr(label, begin), *close = strstr(label, end);
+        size_t len = label_end ? (size_t)(label_end - label) : 0;
+        if (!len || !close || (next && next < close) || strncmp(close + strlen(end), label, len) != 0 ||
+            strncmp(close + strlen(end) + len, "-----", 5) != 0) {
+            return false;
+        }
+        at = next;
+    }
+    return any;
 }
 
-/* gRPC aborts on NULL and takes any other text, to fail at a later time; whether key and certificate belong
- * together is proto/crypto's to say (cert_pair_check). */
+/* gRPC aborts on NULL and takes any other text, to fail at a later time. */
 bool tls_ok(const struct rpc_tls *tls, struct err *err)
 {
-    return (looks_like_pem(tls->roots_pem) && looks_like_pem(tls->chain_pem) && looks_like_pem(tls->key_pem)) ||
-           err_raise(err, ERR_INVALID, "rpc: roots, certificate and key are needed, each as PEM");
+    return (is_whole_pem(tls->roots_pem) && is_whole_pem(tls->chain_pem) && is_whole_pem(tls->key_pem)) ||
+           err_raise(err, ERR_INVALID, "rpc: roots, certificate and key are needed, each as whole blocks of PEM");
 }
 
 bool tls_set_copy(const struct rpc_tls *tls, struct tls_set *out, struct err *err)
@@ -73,10 +91,35 @@ grpc_server_credentials *tls_server_credentials(struct rpc_server *server)
             GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, fetch, server));
 }
 
+/* Would gRPC listen with this set? It says so only when it is asked to: here by a server that never starts, on a
+ * name that no network has. */
+static bool tls_usable(const struct rpc_tls *tls, struct err *err)
+{
+    static _Atomic unsigned drawn;
+    char place[64];
+    snprintf(place, sizeof place, "unix-abstract:rpc-tls-%d-%u", (int)getpid(), ++drawn);
+    grpc_ssl_pem_key_cert_pair pair = {.private_key = tls->key_pem, .cert_chain = tls->chain_pem};
+    grpc_server_credentials *credentials = grpc_ssl_server_credentials_create_ex(
+        tls->roots_pem, &pair, 1, GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, NULL);
+    grpc_completion_queue *queue = grpc_completion_queue_create_for_pluck(NULL);
+    grpc_server *server = grpc_server_create(NULL, NULL);
+    grpc_server_register_completion_queue(server, queue, NULL);
+    bool ok = grpc_server_add_http2_port(server, place, credentials) != 0;
+    grpc_server_shutdown_and_notify(server, queue, NULL);
+    grpc_completion_queue_pluck(queue, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    grpc_server_destroy(server);
+    grpc_completion_queue_shutdown(queue);
+    grpc_completion_queue_destroy(queue);
+    grpc_server_credentials_release(credentials);
+    return ok ||
+           err_raise(err, ERR_INVALID,
+                     "rpc: the TLS library does not take this set: is the key the certificate's, is each whole?");
+}
+
 bool rpc_server_reload(struct rpc_server *server, const struct rpc_tls *tls, struct err *err)
 {
     struct tls_set set;
-    if (!tls_set_copy(tls, &set, err)) {
+    if (!tls_ok(tls, err) || !tls_usable(tls, err) || !tls_set_copy(tls, &set, err)) {
         return false;
     }
     pthread_mutex_lock(&server->tls_lock);

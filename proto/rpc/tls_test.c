@@ -220,13 +220,56 @@ static void test_rpc__new_certificates_count_from_the_next_handshake(void **stat
     assert_err(ERR_UNAVAILABLE, call_as(f, server, &f->client_cert, "/test.T/Work", &err));
     assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
 
-    /* A set that cannot be used changes nothing: here a key of another certificate, and no PEM at all. */
-    assert_ok(rpc_server_reload(
-        server, &(struct rpc_tls){f->ca.certificate, f->server_cert.certificate, second.key}, &err));
-    assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
-    assert_err(ERR_INVALID, rpc_server_reload(server, &(struct rpc_tls){roots, "junk", second.key}, &err));
-    assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
     rpc_channel_close(old);
+    rpc_server_close(server);
+}
+
+/* A copy that ends `left` bytes before the text does. */
+static const char *cut_short(struct fixture *f, const char *text, size_t left)
+{
+    struct err err;
+    char *copy;
+    assert_ok(arena_string(&f->arena, BYTES(text, strlen(text) - left), &copy, &err));
+    return copy;
+}
+
+static const char *joined(struct fixture *f, const char *first, const char *second)
+{
+    struct err err;
+    char *out;
+    assert_ok(arena_printf(&f->arena, &out, &err, "%s%s", first, second));
+    return out;
+}
+
+static void test_rpc__a_set_that_cannot_be_used_is_refused_and_the_old_stays(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct rpc_server *server = fixture_server(f, &service, 1, NULL);
+    struct cert_pair second = fixture_leaf(f, &f->ca, NULL, "node.test");
+    const char *ca = f->ca.certificate, *junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    const char *two = joined(f, ca, f->foreign_ca.certificate);
+    const struct rpc_tls bad[] = {
+        {ca, f->server_cert.certificate, second.key},      /* a key of another certificate */
+        {ca, "junk", second.key},
+        {ca, junk, second.key},
+        {junk, second.certificate, second.key},
+        {ca, second.certificate, ""},
+        {NULL, second.certificate, second.key},
+        {ca, cut_short(f, second.certificate, 100), second.key},
+        {ca, second.certificate, cut_short(f, second.key, 30)},
+        {cut_short(f, two, 100), second.certificate, second.key},              /* one root of two, and a half */
+        {cut_short(f, two, 10), second.certificate, second.key},
+        {ca, joined(f, second.certificate, "-----BEGIN CERTIFICATE-----\n"), second.key},
+    };
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        assert_err(ERR_INVALID, rpc_server_reload(server, &bad[i], &err));
+        assert_ok(call_as(f, server, &f->client_cert, "/test.T/Work", &err));
+        assert_err(ERR_UNAVAILABLE, call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
+    }
+    assert_ok(rpc_server_reload(server, &(struct rpc_tls){two, second.certificate, second.key}, &err));
+    assert_ok(call_as(f, server, &f->client_cert, "/test.T/Work", &err));
+    assert_ok(call_as(f, server, &f->foreign_cert, "/test.T/Work", &err));
     rpc_server_close(server);
 }
 
@@ -322,10 +365,15 @@ static void test_rpc__another_stack_is_held_to_the_same_rules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(the_caller_is_its_spiffe_id_and_its_key),        T(a_certificate_without_a_spiffe_id_is_nobody),
-        T(a_foreign_certificate_does_not_get_in),          T(a_client_calls_nobody_but_the_server_it_means),
-        T(the_gate_is_asked_before_the_handler),           T(a_server_for_peers_knows_keys_and_nothing_else),
-        T(new_certificates_count_from_the_next_handshake), T(a_certificate_with_two_uris_is_nobody),
+        T(the_caller_is_its_spiffe_id_and_its_key),
+        T(a_certificate_without_a_spiffe_id_is_nobody),
+        T(a_foreign_certificate_does_not_get_in),
+        T(a_client_calls_nobody_but_the_server_it_means),
+        T(the_gate_is_asked_before_the_handler),
+        T(a_server_for_peers_knows_keys_and_nothing_else),
+        T(new_certificates_count_from_the_next_handshake),
+        T(a_set_that_cannot_be_used_is_refused_and_the_old_stays),
+        T(a_certificate_with_two_uris_is_nobody),
         T(another_stack_is_held_to_the_same_rules),
     };
     return cmocka_run_group_tests(tests, begin, end);
