@@ -31,8 +31,8 @@ static const char usage[] =
     "      --version          print the version\n"
     "  -h, --help             print this\n"
     "\n"
-    "When it serves it prints one line: ready client=HOST:PORT peer=HOST:PORT pid=N\n"
-    "SIGHUP reads certificates again and opens the log file again. What the log says and what each refusal to\n"
+    "When it serves it prints one line: ready client=HOST:PORT peer=HOST:PORT pid=N [metrics=HOST:PORT]\n"
+    "SIGHUP reads the configuration, certificates and deny list again and opens the log file again. What the log says and what each refusal to\n"
     "start means: docs/operating/node.md.\n";
 
 struct arguments {
@@ -147,10 +147,11 @@ static bool write_ready_file(const char *path, const char *line, struct err *err
 
 static bool announce(const struct server *server, const char *ready_file, struct err *err)
 {
-    char line[700];
-    const char *client, *peer;
-    server_addresses(server, &client, &peer);
-    snprintf(line, sizeof line, "ready client=%s peer=%s pid=%d\n", client, peer, (int)getpid());
+    char line[1000];
+    const char *client, *peer, *metrics;
+    server_addresses(server, &client, &peer, &metrics);
+    snprintf(line, sizeof line, "ready client=%s peer=%s pid=%d%s%s\n", client, peer, (int)getpid(),
+             metrics ? " metrics=" : "", metrics ? metrics : "");
     fputs(line, stdout);
     fflush(stdout);
     return !ready_file || write_ready_file(ready_file, line, err);

@@ -4,6 +4,19 @@
 #include "client/cli/commands.h"
 #include "client/cli/node.h"
 
+static json_t *concerns_json(const Chartmesh__V1__StatusReply *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->n_concerns; i++) {
+        json_t *one = json_object();
+        json_set(one, "key", json_text(s->concerns[i]->key));
+        json_set(one, "text", json_text(s->concerns[i]->text));
+        json_set(one, "advice", json_text(s->concerns[i]->advice));
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
 static json_t *status_json(const Chartmesh__V1__StatusReply *s)
 {
     json_t *result = json_object();
@@ -22,6 +35,8 @@ static json_t *status_json(const Chartmesh__V1__StatusReply *s)
     json_set(result, "documents", json_integer((json_int_t)s->documents));
     json_set(result, "versions", json_integer((json_int_t)s->versions));
     json_set(result, "open_cases", json_integer((json_int_t)s->open_cases));
+    json_set(result, "counted", json_time(s->counted));
+    json_set(result, "concerns", concerns_json(s));
     json_set(result, "started", json_time(s->started));
     json_set(result, "program", json_text(s->version));
     return result;
@@ -31,7 +46,8 @@ bool cmd_status(struct cli *cli, int argc, char **argv, struct err *err)
 {
     const struct cli_usage usage = {
         .name = "status",
-        .about = "Shows the node's state, and what the operator does about it.",
+        .about =
+            "Shows the node's state and what else should be seen to, each with what the operator does about it.",
         .examples = "  chartmesh status --profile st-anna/clients/admin-it/profile\n"
                     "  chartmesh status --output json | jq -r .state\n",
         .connects = true,

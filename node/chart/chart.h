@@ -263,6 +263,7 @@ NODISCARD bool chart_outbox_put(struct chart *chart, struct log_txn *txn, const 
 NODISCARD bool chart_outbox(struct chart *chart, const struct id *peer, Chartmesh__V1__Lane lane, size_t max,
                             struct arena *arena, struct outbox_row **out, size_t *count, struct err *err);
 void chart_outbox_delete(struct log_txn *txn, const struct outbox_row *row);
+/* chart_outbox_count counts rows up to 10,000: more is a lot. */
 NODISCARD bool chart_outbox_count(struct chart *chart, const struct id *peer, Chartmesh__V1__Lane lane,
                                   uint64_t *out, struct err *err);
 /* chart_outbox_listen registers a function called after a commit that put outbox rows (any thread, no lock held).

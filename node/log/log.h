@@ -127,7 +127,7 @@ NODISCARD bool log_submit(struct log_txn *txn, log_done_fn then, void *context, 
 
 /* What the committer has done since log_open, and how much waits for it now. Each array counts by upper bounds:
  * its i-th element those of at most bounds[i] (and above the one before), its last those above all. */
-enum { LOG_GROUP_BOUNDS = 9, LOG_SYNC_BOUNDS = 12 };
+enum { LOG_GROUP_BOUNDS = 9, LOG_SYNC_BOUNDS = 12, LOG_KINDS = 64 };
 extern const uint64_t log_group_bounds[LOG_GROUP_BOUNDS]; /* entries: 1, 2, 4 … 256 */
 extern const uint64_t log_sync_bounds[LOG_SYNC_BOUNDS]; /* microseconds: 100 … 1,000,000 */
 struct log_counters {
@@ -135,6 +135,7 @@ struct log_counters {
     uint64_t group_entries[LOG_GROUP_BOUNDS + 1];
     uint64_t sync_us[LOG_SYNC_BOUNDS + 1], sync_us_sum;
     uint64_t lingered; /* groups that waited for company */
+    uint64_t kinds[LOG_KINDS]; /* entries of transactions, by Chartmesh__V1__EntryKind */
     size_t queued, preparing; /* transactions, now */
 };
 void log_counters(struct log *log, struct log_counters *out);

@@ -104,6 +104,13 @@ static void enqueue(struct log_txn *txn)
     one_less_to_come(log);
 }
 
+static void count_kinds(struct log_counters *c, const struct log_txn *txn)
+{
+    for (const struct log_txn_entry *e = txn->entries; e; e = e->next) {
+        c->kinds[MIN((unsigned)e->entry.kind, LOG_KINDS - 1)]++;
+    }
+}
+
 static struct log_txn *take_group(struct log *log)
 {
     struct log_txn *first = log->queue, *last = NULL;
@@ -117,6 +124,7 @@ static struct log_txn *take_group(struct log *log)
         last = txn;
         log->counters.queued--;
         log->counters.transactions++;
+        count_kinds(&log->counters, txn);
     }
     if (last) {
         log->queue = last->next;

@@ -56,6 +56,7 @@ struct channel {
 struct peer {
     struct id facility;
     struct channel control, bulk;
+    _Atomic uint64_t seen_ms;
     uint64_t witnessed;
 };
 

@@ -69,6 +69,7 @@ static bool greet(struct channel *ch, const struct lane_greeting *greeting)
     if (control && !roster_owe(ch, greeting->roster_version, &err)) {
         channel_log(ch, "roster", err.text);
     }
+    ch->peer->seen_ms = world_now_ms(ch->peers->world);
     channel_log(ch, "connected", "");
     return true;
 }
@@ -545,6 +546,7 @@ bool peers_status(struct peers *peers, struct arena *arena, struct peer_status *
         *status = (struct peer_status){.facility = peer->facility,
                                        .control = status_of(&peer->control),
                                        .bulk = status_of(&peer->bulk),
+                                       .seen_ms = peer->seen_ms,
                                        .witnessed = peer->witnessed};
         if (!chart_outbox_count(chart, &peer->facility, CHARTMESH__V1__LANE__LANE_CONTROL, &status->outbox_control,
                                 err) ||

@@ -88,6 +88,7 @@ struct peer_status {
     struct id facility;
     struct lane_status control, bulk;
     uint64_t outbox_control, outbox_bulk;
+    uint64_t seen_ms; /* Unix: the newest authenticated Hello since the start; 0: none */
     uint64_t witnessed; /* our log's size that this peer has cosigned */
 };
 NODISCARD bool peers_status(struct peers *peers, struct arena *arena, struct peer_status **out, size_t *count,

@@ -16,6 +16,7 @@ struct client_port {
     struct rpc_method *methods;
     struct rpc_service table;
     struct rpc_server *server;
+    struct outcome_tally tally;
     atomic_bool winding_up;
 };
 
@@ -193,7 +194,7 @@ static void finished(void *ctx, const struct rpc_outcome *outcome)
     struct client_port *port = ctx;
     const char *spiffe = outcome->peer->spiffe;
     quotas_bytes(port->quotas, quota_of(port, spiffe), spiffe, outcome->bytes_in + outcome->bytes_out);
-    outcome_write(port->journal, outcome);
+    outcome_write(port->journal, &port->tally, outcome);
 }
 
 /* -- The table */
@@ -285,6 +286,11 @@ struct rpc_server *client_port_server(struct client_port *port)
 bool client_port_write(struct client_port *port, const char *principal, struct err *err)
 {
     return quotas_write(port->quotas, quota_of(port, principal), principal, err);
+}
+
+const struct outcome_tally *client_port_tally(const struct client_port *port)
+{
+    return &port->tally;
 }
 
 void client_port_recheck(struct client_port *port)

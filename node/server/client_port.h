@@ -4,6 +4,7 @@
 
 #include "node/server/callers.h"
 #include "node/server/journal.h"
+#include "node/server/outcome.h"
 #include "node/server/quotas.h"
 #include "node/service/service.h"
 #include "proto/rpc/rpc.h"
@@ -23,6 +24,7 @@ struct client_port_options {
 NODISCARD bool client_port_open(const struct client_port_options *options, struct client_port **out,
                                 struct err *err);
 struct rpc_server *client_port_server(struct client_port *port);
+const struct outcome_tally *client_port_tally(const struct client_port *port);
 
 /* client_port_write counts a document that `principal` is about to write against its quota. ERR_TOO_MUCH
  * (QUOTA_SPENT). */

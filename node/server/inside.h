@@ -4,12 +4,16 @@
 
 #include <stdatomic.h>
 
+#include "node/metrics/port.h"
 #include "node/server/callers.h"
 #include "node/server/client_port.h"
 #include "node/server/folder.h"
 #include "node/server/peer_port.h"
 #include "node/server/quotas.h"
+#include "node/server/rounds.h"
 #include "node/server/server.h"
+
+enum own { OWN_CLIENT, OWN_CLIENT_CA, OWN_PEER, OWN_COUNT };
 
 /* A configuration in force, or one that was: somebody may still read it, so it stays. */
 struct kept_config {
@@ -41,8 +45,15 @@ struct server {
     struct links *links;
     struct peers *peers;
     struct peer_port *peer_port;
-    char client_address[300], peer_address[300];
-    atomic_int state;                /* a Chartmesh__V1__NodeState */
+    struct rounds *rounds;
+    struct metrics_port *metrics;    /* NULL: not configured */
+    char client_address[300], peer_address[300], metrics_address[300];
+    const char *version;
+    uint64_t opened_ms;
+    atomic_int state;                /* a Chartmesh__V1__NodeState: STARTING, SERVING, DRAINING */
+    atomic_bool isolated;            /* and nothing is handed over to peers */
+    _Atomic int64_t until_ms[OWN_COUNT];     /* when our certificates run out */
+    atomic_uint_fast64_t reloads, refusals;
 };
 
 /* reload_deny puts the deny list that `config` names in force, with the bound on certificates' lives. */

@@ -17,7 +17,8 @@ struct journal {
     const char *file;
     _Atomic enum config_level level;
     atomic_int fd;
-    atomic_uint dropped;
+    atomic_uint dropped;             /* and not told yet */
+    atomic_uint_fast64_t dropped_ever;
 };
 
 /* One line on its way. */
@@ -49,7 +50,7 @@ static void add_number(json_t *object, const char *key, uint64_t value)
     }
 }
 
-static const char *reason_name(uint32_t reason)
+const char *journal_reason(uint32_t reason)
 {
     static const char prefix[] = "ERROR_REASON_";
     const ProtobufCEnumValue *value =
@@ -62,7 +63,7 @@ static void add_err(json_t *object, const struct err *err)
 {
     char place[96];
     add(object, "code", err_code_name(err->code));
-    add(object, "reason", reason_name(err->reason));
+    add(object, "reason", journal_reason(err->reason));
     add(object, "field", err->field);
     add(object, "error", err->text);
     if (err->file) {
@@ -121,13 +122,24 @@ static void deliver(void *arg)
     free(letter);
 }
 
+static void drop(struct journal *journal)
+{
+    journal->dropped++;
+    journal->dropped_ever++;
+}
+
+uint64_t journal_dropped(const struct journal *journal)
+{
+    return journal->dropped_ever;
+}
+
 static void post(struct journal *journal, enum config_level level, const struct journal_line *line)
 {
     struct letter *letter = malloc(sizeof *letter);
     char *text = letter ? line_text(journal, level, line) : NULL;
     if (!text) {
         free(letter);
-        journal->dropped++;
+        drop(journal);
         return;
     }
     *letter = (struct letter){.journal = journal, .text = text, .len = strlen(text)};
@@ -150,7 +162,7 @@ void journal_write(struct journal *journal, enum config_level level, const struc
         return;
     }
     if (world_lane_queued(journal->lane) >= JOURNAL_QUEUE_MAX) {
-        journal->dropped++;
+        drop(journal);
         return;
     }
     unsigned dropped = atomic_exchange(&journal->dropped, 0);

@@ -29,6 +29,9 @@ NODISCARD bool journal_reopen(struct journal *journal, struct err *err);
 /* journal_level: from now on, what is of `level` or above. */
 void journal_level(struct journal *journal, enum config_level level);
 
+/* journal_dropped: how many lines came faster than they could be written, since the start. */
+uint64_t journal_dropped(const struct journal *journal);
+
 /* What is known; NULL and 0 are left out. */
 struct journal_line {
     const char *event;               /* needed: "call", "start", "peer" */
@@ -42,6 +45,9 @@ struct journal_line {
 
 bool journal_takes(const struct journal *journal, enum config_level level);
 void journal_write(struct journal *journal, enum config_level level, const struct journal_line *line);
+
+/* journal_reason returns the name of an ErrorReason as lines have it, "OVERLOADED"; NULL: none. */
+const char *journal_reason(uint32_t reason);
 
 /* journal_last writes an error at once, past the queue: for a process that is about to end. */
 void journal_last(struct journal *journal, const struct journal_line *line);

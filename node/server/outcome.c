@@ -21,9 +21,12 @@ static enum config_level level_of(const struct err *err)
     }
 }
 
-void outcome_write(struct journal *journal, const struct rpc_outcome *outcome)
+void outcome_write(struct journal *journal, struct outcome_tally *tally, const struct rpc_outcome *outcome)
 {
     bool ok = outcome->err->code == ERR_NONE;
+    if (!ok) {
+        tally->reasons[MIN(outcome->err->reason, (uint32_t)OUTCOME_REASONS - 1)]++;
+    }
     journal_write(journal, level_of(outcome->err),
                   &(struct journal_line){
                       .event = "call",

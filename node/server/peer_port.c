@@ -25,6 +25,7 @@ struct peer_port {
     bool closing;
     char *roots, *chain, *key;
     struct rpc_server *server;
+    struct outcome_tally tally;
 };
 
 /* -- Roots */
@@ -202,7 +203,7 @@ static const struct rpc_method methods[] = {
 static void finished(void *ctx, const struct rpc_outcome *outcome)
 {
     struct peer_port *port = ctx;
-    outcome_write(port->options.journal, outcome);
+    outcome_write(port->options.journal, &port->tally, outcome);
 }
 
 /* -- Opening */
@@ -250,6 +251,11 @@ bool peer_port_open(const struct peer_port_options *options, struct peer_port **
 struct rpc_server *peer_port_server(struct peer_port *port)
 {
     return port->server;
+}
+
+const struct outcome_tally *peer_port_tally(const struct peer_port *port)
+{
+    return &port->tally;
 }
 
 void peer_port_recheck(struct peer_port *port)

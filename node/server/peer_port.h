@@ -7,6 +7,7 @@
 
 #include "node/server/callers.h"
 #include "node/server/links.h"
+#include "node/server/outcome.h"
 
 struct peer_port;
 
@@ -24,6 +25,7 @@ struct peer_port_options {
 /* peer_port_open listens and serves. Fails as rpc_server_open does. */
 NODISCARD bool peer_port_open(const struct peer_port_options *options, struct peer_port **out, struct err *err);
 struct rpc_server *peer_port_server(struct peer_port *port);
+const struct outcome_tally *peer_port_tally(const struct peer_port *port);
 
 /* peer_port_reload takes a new certificate and key for the handshakes to come. */
 NODISCARD bool peer_port_reload(struct peer_port *port, const struct rpc_tls *tls, struct err *err);

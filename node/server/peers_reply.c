@@ -61,6 +61,13 @@ static bool peer_reply(struct chart *chart, const struct peer_status *status, st
         !lane_reply(&status->bulk, CHARTMESH__V1__LANE__LANE_BULK, status->outbox_bulk, arena, &lanes[1], err)) {
         return false;
     }
+    if (status->seen_ms) {
+        if (!arena_alloc(arena, sizeof *peer->last_seen, (void **)&peer->last_seen, err)) {
+            return false;
+        }
+        chartmesh__v1__instant__init(peer->last_seen);
+        peer->last_seen->ms = (int64_t)status->seen_ms;
+    }
     peer->facility = (ProtobufCBinaryData){facility.len, (uint8_t *)(uintptr_t)facility.data};
     *out = peer;
     return name_peer(chart, peer, &status->facility, arena, err);

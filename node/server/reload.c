@@ -145,6 +145,10 @@ static bool take_client(struct server *server, struct err *err)
     struct certificates own;
     bool ok = certificates_read_client(server->config, world_now_ms(server->world), &own, err) &&
               rpc_server_reload(client_port_server(server->client_port), &own.client, err);
+    if (ok) {
+        server->until_ms[OWN_CLIENT] = own.client_until_ms;
+        server->until_ms[OWN_CLIENT_CA] = own.ca_until_ms;
+    }
     certificates_done(&own);
     return ok;
 }
@@ -155,6 +159,9 @@ static bool take_peer(struct server *server, struct err *err)
     bool ok = certificates_read_peer(server->config, world_now_ms(server->world), &own, err) &&
               certificates_check_member(&own, server->config, server->chart, err) &&
               peer_port_reload(server->peer_port, &own.peer, err) && links_reload(server->links, &own.peer, err);
+    if (ok) {
+        server->until_ms[OWN_PEER] = own.peer_until_ms;
+    }
     certificates_done(&own);
     return ok;
 }
@@ -173,5 +180,9 @@ bool reload_all(struct server *server, struct arena *arena, Chartmesh__V1__Reloa
     ok = ok && say_end(&report, "log.file", journal_reopen(server->journal, &why), &why, err);
     client_port_recheck(server->client_port);
     peer_port_recheck(server->peer_port);
+    server->reloads++;
+    for (size_t i = 0; i < out->n_items; i++) {
+        server->refusals += out->items[i]->outcome == OUTCOME(REFUSED);
+    }
     return ok;
 }

@@ -6,7 +6,9 @@
 #include "node/server/certificates.h"
 #include "node/server/inside.h"
 #include "node/server/matrix.h"
+#include "node/server/numbers.h"
 #include "node/server/peers_reply.h"
+#include "node/server/status.h"
 #include "proto/crypto/random.h"
 #include "proto/crypto/seal.h"
 
@@ -87,13 +89,30 @@ static bool may_write(void *context, const char *principal, struct err *err)
     return client_port_write(server->client_port, principal, err);
 }
 
-static void admin_state(void *context, Chartmesh__V1__NodeState *state, const char **why, const char **advice)
+static bool admin_status(void *context, struct arena *arena, Chartmesh__V1__StatusReply *out, struct err *err)
+{
+    return status_reply(context, arena, out, err);
+}
+
+static void write_numbers(void *context, struct builder *out)
+{
+    numbers_write(context, out);
+}
+
+static bool healthy(void *context, const char **state)
+{
+    const char *why, *advice;
+    Chartmesh__V1__NodeState now = status_state(context, &why, &advice);
+    *state = status_state_name(now);
+    return now == CHARTMESH__V1__NODE_STATE__NODE_STATE_SERVING ||
+           now == CHARTMESH__V1__NODE_STATE__NODE_STATE_ISOLATED;
+}
+
+/* Certificates run out, also of those who are connected. */
+static void each_round(void *context)
 {
     struct server *server = context;
-    *state = (Chartmesh__V1__NodeState)atomic_load(&server->state);
-    bool draining = *state == CHARTMESH__V1__NODE_STATE__NODE_STATE_DRAINING;
-    *why = draining ? "the node was told to stop" : "";
-    *advice = draining ? "wait until the process ends, or look into the log why it does not" : "";
+    client_port_recheck(server->client_port);
 }
 
 /* -- Data: folder, store, keys, log, chart, gate */
@@ -187,7 +206,7 @@ static bool open_rpc(struct server *server, struct err *err)
     return rpc_open(&options, &server->rpc, err);
 }
 
-static void fill_service(struct server *server, const char *version)
+static void fill_service(struct server *server)
 {
     server->service = (struct service){
         .world = server->world,
@@ -198,9 +217,9 @@ static void fill_service(struct server *server, const char *version)
         .gate = server->gate,
         .config = server->config,
         .started_ms = world_now_ms(server->world),
-        .version = version,
+        .version = server->version,
         .peers = admin_peers,
-        .state = admin_state,
+        .status = admin_status,
         .reload = admin_reload,
         .may_write = may_write,
         .context = server,
@@ -268,21 +287,59 @@ static bool open_callers(struct server *server, struct err *err)
     return reload_deny(server, server->config, err);
 }
 
+/* The first that is open: it says STARTING. */
+static bool open_metrics(struct server *server, struct err *err)
+{
+    const char *listen = server->config->metrics_listen;
+    const struct metrics_port_options options = {
+        .world = server->world, .listen = listen, .write = write_numbers, .healthy = healthy, .context = server};
+    if (!listen) {
+        return true;
+    }
+    if (!metrics_port_open(&options, &server->metrics, err)) {
+        return false;
+    }
+    name_address(listen, metrics_port_number(server->metrics), server->metrics_address);
+    return true;
+}
+
+static bool open_rounds(struct server *server, struct err *err)
+{
+    const struct rounds_options options = {.world = server->world,
+                                           .store = server->store,
+                                           .chart = server->chart,
+                                           .folder = server->config->data_folder,
+                                           .clock_error_ms = server->config->clock_error_ms,
+                                           .each = each_round,
+                                           .context = server};
+    return rounds_open(&options, &server->rounds, err);
+}
+
+static void keep_times(struct server *server, const struct certificates *own)
+{
+    server->until_ms[OWN_CLIENT] = own->client_until_ms;
+    server->until_ms[OWN_CLIENT_CA] = own->ca_until_ms;
+    server->until_ms[OWN_PEER] = own->peer_until_ms;
+}
+
 /* -- Open and close */
 
-static bool open_all(struct server *server, const char *version, struct err *err)
+static bool open_all(struct server *server, struct err *err)
 {
     const struct config *config = server->config;
     const struct world_options world = {
         .random = draw, .fatal = fatal, .fatal_arg = server, .clock_error_ms = config->clock_error_ms};
     struct certificates own = {0};
     bool ok = folder_open(config->data_folder, &server->folder, err) && world_open(&world, &server->world, err) &&
+              (server->opened_ms = world_now_ms(server->world)) &&
               journal_open(server->world, config->log_file, config->log_level, &server->journal, err) &&
-              open_callers(server, err) && certificates_read(config, world_now_ms(server->world), &own, err) &&
-              open_data(server, err) && certificates_check_member(&own, config, server->chart, err);
+              open_metrics(server, err) && open_callers(server, err) &&
+              certificates_read(config, world_now_ms(server->world), &own, err) && open_data(server, err) &&
+              certificates_check_member(&own, config, server->chart, err);
     if (ok) {
-        fill_service(server, version);
-        ok = open_rpc(server, err) && open_ports(server, &own, err);
+        keep_times(server, &own);
+        fill_service(server);
+        ok = open_rpc(server, err) && open_ports(server, &own, err) && open_rounds(server, err);
     }
     certificates_done(&own);
     return ok;
@@ -331,9 +388,10 @@ bool server_open(const struct server_options *options, struct server **out, stru
     }
     server->config = options->config;
     server->config_file = options->config_file;
+    server->version = options->version;
     server->state = CHARTMESH__V1__NODE_STATE__NODE_STATE_STARTING;
     arena_init(&server->arena, 4 << 20);
-    if (!open_all(server, options->version, err)) {
+    if (!open_all(server, err)) {
         if (server->journal) {
             journal_write(server->journal, CONFIG_LOG_ERROR,
                           &(struct journal_line){.event = "not_started", .err = err});
@@ -352,10 +410,11 @@ bool server_open(const struct server_options *options, struct server **out, stru
     return true;
 }
 
-void server_addresses(const struct server *server, const char **client, const char **peer)
+void server_addresses(const struct server *server, const char **client, const char **peer, const char **metrics)
 {
     *client = server->client_address;
     *peer = server->peer_address;
+    *metrics = server->metrics ? server->metrics_address : NULL;
 }
 
 static void tell_reloaded(struct server *server, const Chartmesh__V1__ReloadItem *item)
@@ -426,6 +485,8 @@ void server_close(struct server *server)
     if (!server) {
         return;
     }
+    metrics_port_close(server->metrics);
+    rounds_close(server->rounds);
     client_port_close(server->client_port);
     if (server->peers) {
         peers_stop(server->peers);

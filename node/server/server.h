@@ -21,8 +21,9 @@ struct server_options {
 /* server_open starts the node and serves. Fails with what the part that refused says, in whose name. */
 NODISCARD bool server_open(const struct server_options *options, struct server **out, struct err *err);
 
-/* server_addresses gives "host:port" of both ports as bound; they live as long as the server. */
-void server_addresses(const struct server *server, const char **client, const char **peer);
+/* server_addresses gives "host:port" of the ports as bound, *metrics NULL when there is none; they live as long as
+ * the server. */
+void server_addresses(const struct server *server, const char **client, const char **peer, const char **metrics);
 
 /* server_reload reads the configuration, the certificates of both ports and the deny list again, and opens the log
  * file again (it was rotated). What is wrong leaves the old in force; the log says, key by key, what was taken,

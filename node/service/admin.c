@@ -15,16 +15,17 @@ static bool trust_versions(struct service_call *call, Chartmesh__V1__StatusReply
 static bool texts(struct service_call *call, Chartmesh__V1__StatusReply *out, struct err *err)
 {
     struct service *service = call->service;
-    const char *why = "", *advice = "";
-    out->state = CHARTMESH__V1__NODE_STATE__NODE_STATE_SERVING;
-    if (service->state) {
-        service->state(service->context, &out->state, &why, &advice);
-    }
-    return arena_string(call->arena, bytes_str(why), &out->why, err) &&
-           arena_string(call->arena, bytes_str(advice), &out->advice, err) &&
-           arena_string(call->arena, bytes_str(service->config->domain), &out->domain, err) &&
+    return arena_string(call->arena, bytes_str(service->config->domain), &out->domain, err) &&
            arena_string(call->arena, bytes_str(log_origin(service->log)), &out->log_origin, err) &&
            arena_string(call->arena, bytes_str(service->version ? service->version : ""), &out->version, err);
+}
+
+/* A node that nobody looks after counts what it has. */
+static bool counts(struct service_call *call, Chartmesh__V1__StatusReply *out, struct err *err)
+{
+    struct service *service = call->service;
+    out->state = CHARTMESH__V1__NODE_STATE__NODE_STATE_SERVING;
+    return chart_counts(service->chart, &out->subjects, &out->documents, &out->versions, &out->open_cases, err);
 }
 
 static bool status(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply, struct err *err)
@@ -45,7 +46,7 @@ static bool status(struct service_call *call, const ProtobufCMessage *in, Protob
     out->incarnation = log_incarnation(service->log);
     out->log_size = log_size(service->log).size;
     out->map_epoch = log_map_epoch(service->log);
-    return chart_counts(service->chart, &out->subjects, &out->documents, &out->versions, &out->open_cases, err);
+    return service->status ? service->status(service->context, call->arena, out, err) : counts(call, out, err);
 }
 
 /* ---- Peers ---------------------------------------------------------------------------------------------------------- */

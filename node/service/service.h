@@ -27,7 +27,8 @@ struct service {
     const char *version;                 /* of the program */
     /* for Admin: may be NULL */
     bool (*peers)(void *context, struct arena *arena, Chartmesh__V1__PeersReply *out, struct err *err);
-    void (*state)(void *context, Chartmesh__V1__NodeState *state, const char **why, const char **advice);
+    /* status: state, why, advice, counts and concerns, in `arena`. Without it the rows are counted. */
+    bool (*status)(void *context, struct arena *arena, Chartmesh__V1__StatusReply *out, struct err *err);
     bool (*reload)(void *context, struct arena *arena, Chartmesh__V1__ReloadReply *out, struct err *err);
     /* may_write: is there a document left in this principal's quota? ERR_TOO_MUCH QUOTA_SPENT. May be NULL. */
     bool (*may_write)(void *context, const char *principal, struct err *err);

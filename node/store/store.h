@@ -153,6 +153,19 @@ static inline void store_batch_free_scope(struct store_batch **batch)
 #define AUTO_STORE_SNAPSHOT __attribute__((cleanup(store_snapshot_free_scope))) struct store_snapshot *
 #define AUTO_STORE_BATCH __attribute__((cleanup(store_batch_free_scope))) struct store_batch *
 
+/* ---- Looking at it -------------------------------------------------------------------------------------- */
+
+/* How much there is, as the store estimates it; none of it costs a scan. 0 where the twin in memory has no such
+ * thing. */
+struct store_sizes {
+    uint64_t files;          /* bytes on disk: tables and blobs */
+    uint64_t blobs;          /* of them, blob files */
+    uint64_t unwritten;      /* bytes in memory that the log of unfinished work has */
+    uint64_t cached;         /* bytes of the cache in use */
+    uint64_t rows[FAMILY_COUNT];
+};
+void store_sizes(struct store *store, struct store_sizes *out);
+
 /* ---- Care ----------------------------------------------------------------------------------------------- */
 
 /* store_compact rewrites the rows of the span so that deleted ones leave the files. Slow; for FAMILY_KEY

@@ -495,3 +495,24 @@ bool store_compact(struct store *store, enum store_family family, const struct s
     rocksdb_compactoptions_destroy(how);
     return check_background(store, err) || err_wrap(err, "store compact") || fail(store, err);
 }
+
+/* ---- Looking at it -------------------------------------------------------------------------------------- */
+
+static uint64_t property(struct store *store, rocksdb_column_family_handle_t *family, const char *name)
+{
+    uint64_t value = 0;
+    return rocksdb_property_int_cf(store->db, family, name, &value) == 0 ? value : 0;
+}
+
+void store_sizes(struct store *store, struct store_sizes *out)
+{
+    *out = (struct store_sizes){.cached = rocksdb_cache_get_usage(store->cache)};
+    for (enum store_family i = 0; i < FAMILY_COUNT; i++) {
+        rocksdb_column_family_handle_t *family = family_of(store, i);
+        uint64_t blobs = property(store, family, "rocksdb.total-blob-file-size");
+        out->blobs += blobs;
+        out->files += blobs + property(store, family, "rocksdb.total-sst-files-size");
+        out->unwritten += property(store, family, "rocksdb.cur-size-all-mem-tables");
+        out->rows[i] = property(store, family, "rocksdb.estimate-num-keys");
+    }
+}

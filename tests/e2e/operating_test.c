@@ -1,13 +1,18 @@
 /* What an operator does to a node that runs, on real processes: certificates and lists exchanged, quotas, what it
  * says of itself. */
+#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "client/setup/files.h"
+#include "proto/base/builder.h"
 #include "proto/chartmesh/v1/common.pb-c.h"
 #include "proto/crypto/x509.h"
+#include "tests/lib/exposition.h"
 #include "tests/lib/nodes.h"
 
 #define REASON(name) CHARTMESH__V1__ERROR_REASON__ERROR_REASON_##name
@@ -295,6 +300,150 @@ static void test_operating__an_application_writes_what_its_quota_lets_it(void **
     assert_ok(chartmesh_record_put(emr, &request, NULL, &f->arena, &reply, &err));
 }
 
+/* -- What it says of itself */
+
+static const char *concern(const Chartmesh__V1__StatusReply *reply, const char *key)
+{
+    for (size_t i = 0; i < reply->n_concerns; i++) {
+        if (strcmp(reply->concerns[i]->key, key) == 0) {
+            return reply->concerns[i]->text;
+        }
+    }
+    return NULL;
+}
+
+static void test_operating__status_says_what_to_see_to(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct cert_pair brief;
+    const Chartmesh__V1__StatusReply *reply;
+    nodes_start(f->nodes, 0);
+    struct chartmesh *admin = as(f, CLIENT_ADMIN, "it");
+    assert_ok(status(f, admin, &reply, &err));
+    assert_int_equal(reply->state, CHARTMESH__V1__NODE_STATE__NODE_STATE_SERVING);
+    assert_null(concern(reply, "certificate_expiring"));
+
+    const struct cert_pair ca = {nodes_text(f->nodes, 0, "ca/client.crt"),
+                                 nodes_text(f->nodes, 0, "ca/client.key")};
+    int64_t now = (int64_t)time(NULL) * 1000;
+    const struct cert_request request = {.common_name = NODE_DNS_NAME,
+                                         .dns_name = NODE_DNS_NAME,
+                                         .server = true,
+                                         .not_before_ms = now - 1000,
+                                         .not_after_ms = now + 86400000};
+    assert_ok(cert_make(&request, &ca, &f->arena, &brief, &err));
+    write_file(f, "keys/client-server.crt", brief.certificate);
+    write_file(f, "keys/client-server.key", brief.key);
+    assert_outcome(reload(f, admin), "client.certificate", OUTCOME(TAKEN), "");
+    assert_ok(status(f, admin, &reply, &err));
+    assert_non_null(concern(reply, "certificate_expiring"));
+    assert_non_null(strstr(concern(reply, "certificate_expiring"), "client.certificate runs out"));
+    for (int tries = 0; !reply->counted; tries++) { /* counted soon after the start, and nobody waits for it */
+        assert_true(tries < TRIES);
+        nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+        assert_ok(status(f, admin, &reply, &err));
+    }
+    assert_int_equal(reply->subjects, 0);
+}
+
+/* -- Metrics */
+
+static const char *get(struct fixture *f, const char *address, const char *path)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char request[200], *answer;
+    struct err err;
+    AUTO_BUILDER(out, 8 << 20);
+    to.sin_port = htons((uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+    int len = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+    assert_int_equal(send(fd, request, (size_t)len, MSG_NOSIGNAL), len);
+    for (ssize_t got; (got = recv(fd, request, sizeof request, 0)) > 0;) {
+        build_bytes(&out, BYTES(request, (size_t)got));
+    }
+    close(fd);
+    assert_true(out.ok);
+    assert_ok(arena_string(&f->arena, builder_view(&out), &answer, &err));
+    assert_int_equal(strncmp(answer, "HTTP/1.1 200", 12), 0);
+    return strstr(answer, "\r\n\r\n") + 4;
+}
+
+static struct exposition *scrape(struct fixture *f, const char *address)
+{
+    struct err err;
+    struct exposition *out;
+    assert_ok(exposition_read(bytes_str(get(f, address, "/metrics")), &f->arena, &out, &err));
+    return out;
+}
+
+/* The page names every family in a row of its own, and no other. */
+static void assert_page(struct fixture *f, const struct exposition *numbers)
+{
+    struct err err;
+    struct bytes page;
+    size_t rows = 0;
+    assert_ok(file_read("docs/operating/metrics.md", 1 << 20, &f->arena, &page, &err));
+    for (const char *at = (const char *)page.data; (at = strstr(at, "\n| `")); at++) {
+        rows += strncmp(at + 4, "chartmesh_", 10) == 0 || strncmp(at + 4, "process_", 8) == 0;
+    }
+    for (size_t i = 0; i < exposition_families(numbers); i++) {
+        char row[200];
+        snprintf(row, sizeof row, "\n| `%s` |", exposition_family(numbers, i));
+        if (!strstr((const char *)page.data, row)) {
+            fail_msg("docs/operating/metrics.md has no %s", exposition_family(numbers, i));
+        }
+    }
+    assert_int_equal(rows, exposition_families(numbers));
+}
+
+static void test_operating__metrics_are_well_formed_documented_and_move(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    const char *line, *address;
+    configure(f, "client {", "metrics { listen = 127.0.0.1:0 }\nclient {");
+    nodes_start(f->nodes, 0);
+    line = nodes_text(f->nodes, 0, "ready");
+    address = strstr(line, "metrics=");
+    assert_non_null(address);
+    struct exposition *before = scrape(f, address);
+    assert_page(f, before);
+    assert_true(exposition_value(before, "chartmesh_state{state=\"SERVING\"}") == 1);
+    assert_true(exposition_value(before, "chartmesh_state{state=\"DRAINING\"}") == 0);
+    assert_true(exposition_value(before, "process_resident_memory_bytes") > 1 << 20);
+    assert_true(exposition_value(before, "chartmesh_disk_free_bytes") > 0);
+    assert_true(exposition_value(before, "chartmesh_certificate_expiry_timestamp_seconds{certificate=\"peer\"}") >
+                (double)time(NULL));
+    assert_non_null(strstr(get(f, address, "/healthz"), "SERVING"));
+
+    static const char patient[] = "{\"resourceType\":\"Patient\",\"name\":[{\"family\":\"Muster\"}]}";
+    Chartmesh__V1__RegisterRequest about = CHARTMESH__V1__REGISTER_REQUEST__INIT;
+    const Chartmesh__V1__RegisterReply *registered;
+    about.resource = PB(bytes_str(patient));
+    struct chartmesh *emr = as(f, CLIENT_APP, "emr");
+    for (int i = 0; i < 3; i++) {
+        assert_ok(chartmesh_patient_register(emr, &about, NULL, &f->arena, &registered, &err));
+    }
+    about.resource = PB(bytes_str("no resource"));
+    assert_false(chartmesh_patient_register(emr, &about, NULL, &f->arena, &registered, &err));
+    struct exposition *after = scrape(f, address);
+#define REGISTER "port=\"client\",method=\"/chartmesh.v1.Patients/Register\""
+    assert_true(exposition_value(after, "chartmesh_rpc_calls_total{" REGISTER ",code=\"OK\"}") == 3);
+    assert_true(exposition_value(after, "chartmesh_rpc_calls_total{" REGISTER ",code=\"INVALID_ARGUMENT\"}") == 1);
+    assert_true(exposition_value(after, "chartmesh_rpc_duration_seconds_count{" REGISTER "}") == 4);
+    assert_true(exposition_sum(after, "chartmesh_rpc_errors_total{port=\"client\"") == 1);
+    assert_true(exposition_value(after, "chartmesh_log_kinds_total{kind=\"WRITE\"}") == 3);
+    assert_true(exposition_value(after, "chartmesh_commit_sync_seconds_count") >
+                exposition_value(before, "chartmesh_commit_sync_seconds_count"));
+    assert_true(exposition_value(after, "chartmesh_log_entries") >=
+                exposition_value(before, "chartmesh_log_entries") + 3);
+    if (strstr(get(f, address, "/metrics"), "Muster")) {
+        fail_msg("a patient's name is among the numbers");
+    }
+}
+
 int main(int argc, char **argv)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -305,6 +454,8 @@ int main(int argc, char **argv)
         CASE(test_operating__a_wrong_configuration_leaves_the_old_in_force),
         CASE(test_operating__SIGHUP_takes_new_certificates_and_keeps_the_old_over_half_a_file),
         CASE(test_operating__an_application_writes_what_its_quota_lets_it),
+        CASE(test_operating__status_says_what_to_see_to),
+        CASE(test_operating__metrics_are_well_formed_documented_and_move),
     };
     chartmeshd = argc > 1 ? argv[1] : "node/chartmeshd";
     return cmocka_run_group_tests_name("operating", tests, NULL, NULL);

@@ -325,7 +325,8 @@ def test_python__a_hangup_reads_certificates_and_opens_the_log_again(network):
         good = file.read()
 
     def reloads(level):
-        return sum('"event":"reload"' in line and f'"level":"{level}"' in line for line in node.log_text().splitlines())
+        return sum('"event":"reload"' in line and f'"level":"{level}"' in line and "client.certificate" in line
+                   for line in node.log_text().splitlines())
 
     node.process.send_signal(signal.SIGHUP)
     wait_for(lambda: reloads("info") == 1, "the certificates were read again")

@@ -54,6 +54,7 @@ DOORS = [
     ("jansson", ["node", "client", "tests"], "read JSON in node or client"),
     ("confuse", ["node/config"], "read the configuration in node/config"),
     ("postgresql/", ["tests/bench"], "only figures compare with PostgreSQL"),
+    ("microhttpd", ["node/metrics"], "use node/metrics"),
     ("cmocka", ["tests/lib"], "include tests/lib/test.h"),
     ("protobuf-c/", ["proto", "replication", "node", "client", "tests"], "use proto/chartmesh/v1"),
     ("pthread", ["node/world", "proto/rpc", "client", "tests"], "threads belong to node/world"),
@@ -66,10 +67,10 @@ DOORS = [
     ("sanitizer/", ["tests", "proto/rpc"], "what sanitizers cannot see: the simulator's stacks, gRPC's tags"),
     ("sys/timerfd", ["node/world", "proto/rpc"], "timers belong to node/world"),
     ("sys/random", ["node/world", "proto/crypto"], "randomness comes from proto/crypto or node/world"),
-    ("sys/socket", ["proto/rpc", "client", "tests"], "the network is behind proto/rpc"),
-    ("netinet/", ["proto/rpc", "client", "tests"], "the network is behind proto/rpc"),
+    ("sys/socket", ["proto/rpc", "node/metrics", "client", "tests"], "the network is behind proto/rpc"),
+    ("netinet/", ["proto/rpc", "node/metrics", "client", "tests"], "the network is behind proto/rpc"),
     ("linux/tcp", ["proto/rpc"], "the network is behind proto/rpc"),
-    ("arpa/", ["proto/rpc", "client", "tests"], "the network is behind proto/rpc"),
+    ("arpa/", ["proto/rpc", "node/metrics", "client", "tests"], "the network is behind proto/rpc"),
     ("netdb", ["proto/rpc", "client", "tests"], "the network is behind proto/rpc"),
 ]
 # Outside headers that need no door: the C library and POSIX.
