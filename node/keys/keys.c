@@ -34,6 +34,7 @@ struct keys {
     struct store *store;
     struct world *world;
     struct signing_key *statement, *checkpoint, *witness;
+    struct hash sealing_public;
     uint32_t epoch;
     struct world_lock *lock;             /* of the audit keys in memory */
     struct secrets *secrets;
@@ -222,6 +223,7 @@ bool keys_open(struct store *store, struct world *world, const struct keys_secre
     keys->world = world;
     keys->lock = world_lock_new(world);
     keys->secrets = secret_new(sizeof *keys->secrets);
+    keys->sealing_public = x25519_public(&secrets->sealing);
     if (!signing_key_new(&secrets->statement, &keys->statement, err) ||
         !signing_key_new(&secrets->checkpoint, &keys->checkpoint, err) ||
         !signing_key_new(&secrets->witness, &keys->witness, err) ||
@@ -259,6 +261,11 @@ const struct signing_key *keys_checkpoint(const struct keys *keys)
 const struct signing_key *keys_witness(const struct keys *keys)
 {
     return keys->witness;
+}
+
+const struct hash *keys_sealing_public(const struct keys *keys)
+{
+    return &keys->sealing_public;
 }
 
 const struct hash *keys_facility(const struct keys *keys, enum facility_key which)

@@ -48,6 +48,7 @@ struct keyring_port keyring_file(const char *path); /* `path` must outlive the p
 const struct signing_key *keys_statement(const struct keys *keys);
 const struct signing_key *keys_checkpoint(const struct keys *keys);
 const struct signing_key *keys_witness(const struct keys *keys);
+const struct hash *keys_sealing_public(const struct keys *keys); /* X25519: the public half is enough here */
 
 /* Facility keys. */
 enum facility_key {

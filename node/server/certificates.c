@@ -111,7 +111,8 @@ static bool check_member(const struct config *config, const struct keys *keys, c
     }
     if (!hash_equal(&member->statement_key, signing_key_public(keys_statement(keys))) ||
         !hash_equal(&member->checkpoint_key, signing_key_public(keys_checkpoint(keys))) ||
-        !hash_equal(&member->witness_key, signing_key_public(keys_witness(keys)))) {
+        !hash_equal(&member->witness_key, signing_key_public(keys_witness(keys))) ||
+        !hash_equal(&member->sealing_key, keys_sealing_public(keys))) {
         return err_raise(err, ERR_STATE, "membership: its keys are not those in %s", config->keys_folder);
     }
     return pinned(member, pin) ||

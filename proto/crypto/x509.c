@@ -403,11 +403,20 @@ bool cert_read(struct bytes pem, struct cert_facts *out, struct err *err)
     return ok;
 }
 
+/* A key's file holds both halves, and a wrong byte in the secret one is seen by nobody who compares the other. */
+static bool halves_fit(EVP_PKEY *key, struct err *err)
+{
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+    bool ok = context && EVP_PKEY_pairwise_check(context) == 1;
+    EVP_PKEY_CTX_free(context);
+    return ok || err_raise(err, ERR_INVALID, "certificate: the key's secret half is not that of its public one");
+}
+
 bool cert_pair_check(const struct cert_pair *pair, struct err *err)
 {
     X509 *cert = NULL;
     EVP_PKEY *key = NULL;
-    bool ok = read_pair(pair, &cert, &key, err);
+    bool ok = read_pair(pair, &cert, &key, err) && halves_fit(key, err);
     X509_free(cert);
     EVP_PKEY_free(key);
     return ok;

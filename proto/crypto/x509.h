@@ -46,5 +46,5 @@ struct cert_facts {
 /* cert_read reads the facts of the first certificate in a PEM text. ERR_INVALID. */
 NODISCARD bool cert_read(struct bytes pem, struct cert_facts *out, struct err *err);
 
-/* cert_pair_check: the key belongs to the certificate, both parse. */
+/* cert_pair_check: both parse, the key belongs to the certificate, and its secret half to its public one. */
 NODISCARD bool cert_pair_check(const struct cert_pair *pair, struct err *err);

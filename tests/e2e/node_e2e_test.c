@@ -370,6 +370,44 @@ static void test_node__a_data_folder_in_use_of_a_newer_version_or_of_another_is_
     nodes_start(f->nodes, HERE);
 }
 
+/* Puts another byte at a place of a file of the facility's; returns the one that was there. */
+static int change(struct fixture *f, const char *name, size_t at, int byte)
+{
+    char path[320];
+    snprintf(path, sizeof path, "%s/%s", f->nodes->list[HERE].folder, name);
+    FILE *file = fopen(path, "r+e");
+    assert_true(file && fseek(file, (long)at, SEEK_SET) == 0);
+    int old = fgetc(file);
+    assert_true(old != EOF && fseek(file, (long)at, SEEK_SET) == 0 &&
+                fputc(byte == old ? '1' : byte, file) != EOF);
+    assert_int_equal(fclose(file), 0);
+    return old;
+}
+
+static void test_node__a_wrong_byte_in_what_says_who_it_is_is_refused(void **state)
+{
+    static const struct {
+        const char *file, *why;
+        size_t at;
+    } cases[] = {
+        {"keys/root.key", "does not open the keyring: is it this node's?", 10},
+        {"keys/statement.key", "is not one that this node signed", 10},
+        {"keys/checkpoint.key", "is not one that this node signed", 10},
+        {"keys/witness.key", "its keys are not those in", 10},
+        {"keys/sealing.key", "its keys are not those in", 10},
+        {"keys/peer.key", "peer.key", 100},
+        {"trust", "trust", 200},
+    };
+    struct fixture *f = *state;
+    assert_int_equal(nodes_stop(f->nodes, HERE, SIGTERM), 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        int old = change(f, cases[i].file, cases[i].at, '0');
+        refuses_to_start(f, cases[i].why);
+        change(f, cases[i].file, cases[i].at, old);
+    }
+    nodes_start(f->nodes, HERE);
+}
+
 int main(int argc, char **argv)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -381,6 +419,7 @@ int main(int argc, char **argv)
         CASE(test_node__a_peer_gets_in_by_its_pin_and_by_nothing_else),
         CASE(test_node__sigterm_ends_it_with_zero_and_nothing_is_lost),
         CASE(test_node__I29_a_store_that_is_not_what_was_promised_is_not_served),
+        CASE(test_node__a_wrong_byte_in_what_says_who_it_is_is_refused),
         CASE(test_node__a_data_folder_in_use_of_a_newer_version_or_of_another_is_refused),
     };
     chartmeshd = argc > 1 ? argv[1] : "node/chartmeshd";
