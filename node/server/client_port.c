@@ -77,8 +77,7 @@ static bool admit(void *ctx, struct rpc_call *call, struct err *err)
 {
     struct client_port *port = ctx;
     const char *spiffe = rpc_call_peer(call)->spiffe;
-    if (!welcome(port, rpc_call_peer(call), err) ||
-        !quotas_call(port->quotas, quota_of(port, spiffe), spiffe, err)) {
+    if (!quotas_call(port->quotas, quota_of(port, spiffe), spiffe, err)) {
         return false;
     }
     struct arena *arena = rpc_call_arena(call);
@@ -264,6 +263,7 @@ bool client_port_open(const struct client_port_options *options, struct client_p
                                                              .count = 1,
                                                              .descriptors = rpc_descriptors(),
                                                              .spki_pin = leaf_of,
+                                                             .welcome = welcome,
                                                              .authorize = admit,
                                                              .finished = finished,
                                                              .ctx = port,
@@ -295,7 +295,7 @@ const struct outcome_tally *client_port_tally(const struct client_port *port)
 
 void client_port_recheck(struct client_port *port)
 {
-    (void)port;                      /* every call is judged as it comes */
+    rpc_server_recheck(port->server);
 }
 
 void client_port_wind_up(struct client_port *port)

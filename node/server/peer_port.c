@@ -133,8 +133,7 @@ static bool admit(void *ctx, struct rpc_call *call, struct err *err)
 {
     struct peer_port *port = ctx;
     struct id *facility;
-    if (!welcome(port, rpc_call_peer(call), err) ||
-        !arena_alloc(rpc_call_arena(call), sizeof *facility, (void **)&facility, err)) {
+    if (!arena_alloc(rpc_call_arena(call), sizeof *facility, (void **)&facility, err)) {
         return false;
     }
     const struct trust *trust = chart_trust_take(port->options.chart);
@@ -219,6 +218,7 @@ static bool listen_to_peers(struct peer_port *port, struct err *err)
                                .count = 1,
                                .by_pin = true,
                                .spki_pin = links_pin,
+                               .welcome = welcome,
                                .authorize = admit,
                                .finished = finished,
                                .ctx = port,
@@ -260,7 +260,7 @@ const struct outcome_tally *peer_port_tally(const struct peer_port *port)
 
 void peer_port_recheck(struct peer_port *port)
 {
-    (void)port;                          /* every call is judged as it comes */
+    rpc_server_recheck(port->server);
 }
 
 void peer_port_close(struct peer_port *port)

@@ -50,6 +50,15 @@ static void store_failed(void *context, const struct err *why)
     world_fatal(server->world, why);
 }
 
+/* The watchdog's word that a port is deaf: only a new process has a new listener. */
+static void port_deaf(void *ctx, const struct err *why)
+{
+    struct server *server = ctx;
+    struct err told = *why;
+    err_wrap(&told, "the node cannot be reached by itself any more, start it again");
+    world_fatal(server->world, &told);
+}
+
 static void grpc_line(void *ctx, const char *line)
 {
     struct server *server = ctx;
@@ -200,6 +209,8 @@ static bool open_rpc(struct server *server, struct err *err)
         .work_threads = config->workers,
         .watch_threads = MAX(config->max_watches, 1),
         .fd_max = (int)config->max_connections + FDS_FOR_FILES,
+        .connections_max = config->max_connections,
+        .deaf = port_deaf,
         .log = grpc_line,
         .ctx = server,
     };
