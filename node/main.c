@@ -32,7 +32,8 @@ static const char usage[] =
     "  -h, --help             print this\n"
     "\n"
     "When it serves it prints one line: ready client=HOST:PORT peer=HOST:PORT pid=N [metrics=HOST:PORT]\n"
-    "SIGHUP reads the configuration, certificates and deny list again and opens the log file again. What the log says and what each refusal to\n"
+    "SIGHUP reads the configuration, certificates and deny list again and opens the log file again. What the log "
+    "says and what each refusal to\n"
     "start means: docs/operating/node.md.\n";
 
 struct arguments {
