@@ -1,4 +1,4 @@
-/* Map epochs: closing one now, and proofs out of the map as of one. */
+/* The map of chain heads: loading it, closing an epoch now, and proofs out of the map as of one. */
 #include "node/log/log_inside.h"
 
 static bool chain_key(struct bytes row, struct hash *out, struct err *err)

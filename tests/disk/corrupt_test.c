@@ -236,7 +236,7 @@ static void flip_file(struct fixture *f, size_t kind, const char *path, uint64_t
     }
 }
 
-static void test_corrupt__a_wrong_byte_in_any_file_is_refused_by_name(void **state)
+static void test_corrupt__attack_59_a_wrong_byte_in_any_file_is_refused_by_name(void **state)
 {
     struct fixture *f = *state;
     uint64_t seed = soak_seed(1), chance = seed, rounds = 0;
@@ -370,7 +370,7 @@ int main(void)
         cmocka_unit_test(test_corrupt__a_copy_without_a_wrong_byte_serves_everything),
         cmocka_unit_test(test_corrupt__attack_60_a_torn_end_of_the_log_is_cut_off),
         cmocka_unit_test(test_corrupt__a_wrong_row_is_refused_by_family_and_key),
-        cmocka_unit_test(test_corrupt__a_wrong_byte_in_any_file_is_refused_by_name),
+        cmocka_unit_test(test_corrupt__attack_59_a_wrong_byte_in_any_file_is_refused_by_name),
     };
     return cmocka_run_group_tests_name("corrupt", tests, begin, end);
 }
