@@ -203,7 +203,8 @@ bool chart_open(const struct chart_options *options, struct chart **out, struct 
     chart->network = *log_network(options->log);
     chart->trust_lock = world_lock_new(chart->world);
     for (size_t i = 0; i < CHART_LOCKS; i++) {
-        chart->locks[i] = world_lock_new(chart->world);
+        chart->patients[i].lock = world_lock_new(chart->world);
+        chart->patients[i].free = world_event_new(chart->world);
         chart->request_locks[i] = world_lock_new(chart->world);
     }
     if (!open_trust(chart, options, err)) {
@@ -223,7 +224,8 @@ void chart_close(struct chart *chart)
     free(chart->unsaved);
     world_lock_free(chart->trust_lock);
     for (size_t i = 0; i < CHART_LOCKS; i++) {
-        world_lock_free(chart->locks[i]);
+        world_event_free(chart->patients[i].free);
+        world_lock_free(chart->patients[i].lock);
         world_lock_free(chart->request_locks[i]);
     }
     free(chart);
@@ -426,14 +428,27 @@ bool chart_granted(struct chart *chart, enum statement_kind kind, const char *ho
     return true;
 }
 
+static struct patient_lock *patient_lock(struct chart *chart, const struct id *p)
+{
+    return &chart->patients[p->bytes[0] % CHART_LOCKS];
+}
+
 void chart_lock(struct chart *chart, const struct id *p)
 {
-    world_lock_take(chart->locks[p->bytes[0] % CHART_LOCKS]);
+    struct patient_lock *patient = patient_lock(chart, p);
+    AUTO_LOCKED(locked, patient->lock);
+    while (patient->taken) {
+        world_event_wait(patient->free, patient->lock);
+    }
+    patient->taken = true;
 }
 
 void chart_unlock(struct chart *chart, const struct id *p)
 {
-    world_lock_give(chart->locks[p->bytes[0] % CHART_LOCKS]);
+    struct patient_lock *patient = patient_lock(chart, p);
+    AUTO_LOCKED(locked, patient->lock);
+    patient->taken = false;
+    world_event_signal(patient->free);
 }
 
 void chart_request_lock(struct chart *chart, const struct hash *request)

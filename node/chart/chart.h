@@ -59,7 +59,9 @@ NODISCARD bool chart_trust_grant(struct chart *chart, struct log_txn *txn, const
 NODISCARD bool chart_granted(struct chart *chart, enum statement_kind kind, const char *holder,
                              struct arena *arena, struct bytes **out, size_t *count, struct err *err);
 
-/* chart_lock takes the lock of a patient (striped by P); one at a time per task. */
+/* chart_lock takes the lock of a patient (striped by P). Whoever waits for a second one must not need anything
+ * done by itself to give the first: a lock that is given when what it guards is durable (log_submit) is given by
+ * whoever commits, so chart_unlock may be called by another task than chart_lock. */
 void chart_lock(struct chart *chart, const struct id *p);
 void chart_unlock(struct chart *chart, const struct id *p);
 

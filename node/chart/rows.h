@@ -26,6 +26,13 @@
 
 enum { CHART_LOCKS = 64, CHART_ROW_MAX = 128 };
 
+/* Taken by one task, given by it or by another. */
+struct patient_lock {
+    struct world_lock *lock;     /* guards `taken` */
+    struct world_event *free;
+    bool taken;
+};
+
 struct chart {
     struct store *store;
     struct keys *keys;
@@ -36,7 +43,8 @@ struct chart {
     struct world_lock *trust_lock;
     struct hash *unsaved; /* under trust_lock: statements added since the start, not yet seen in the store */
     size_t unsaved_len, unsaved_capacity;
-    struct world_lock *locks[CHART_LOCKS], *request_locks[CHART_LOCKS];
+    struct patient_lock patients[CHART_LOCKS];
+    struct world_lock *request_locks[CHART_LOCKS];
 };
 
 struct chart_row {

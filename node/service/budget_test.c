@@ -251,6 +251,18 @@ static void *records_put_signed(struct scene *at)
     return in;
 }
 
+/* Its items have memory of their own: too little of it is an item's error. */
+static void *records_put_stream(struct scene *at)
+{
+    Chartmesh__V1__PutStreamRequest *first = FRESH(at, put_stream_request);
+    first->what_case = CHARTMESH__V1__PUT_STREAM_REQUEST__WHAT_PUT;
+    first->put = records_put(at);
+    at->stream[0] = &first->base;
+    at->s->sends = at->stream;
+    at->s->sends_len = 1;
+    return NULL;
+}
+
 static void *records_watch(struct scene *at)
 {
     Chartmesh__V1__WatchRequest *in = FRESH(at, watch_request);
@@ -415,6 +427,7 @@ static const struct {
     {"Records.Merge", records_merge},
     {"Records.Retract", records_retract},
     {"Records.Relabel", records_relabel},
+    {"Records.PutStream", records_put_stream},
     {"Records.Prepare", records_prepare},
     {"Records.PutSigned", records_put_signed},
     {"Keys.Enrol", keys_enrol},

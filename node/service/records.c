@@ -123,6 +123,8 @@ size_t records_methods(const struct service_method **out)
     static const struct service_method methods[] = {
         {RECORDS("Put", METHOD_UNARY, put_request, put_reply), .writes = true, .max_request = SERVICE_REQUEST_MAX,
          .unary = put},
+        {RECORDS("PutStream", METHOD_BIDI, put_stream_request, put_stream_reply), .writes = true,
+         .max_request = SERVICE_SIGNED_MAX + SERVICE_SMALL_MAX, .stream = records_put_stream},
         {RECORDS("Prepare", METHOD_UNARY, prepare_request, prepare_reply), .writes = true,
          .max_request = SERVICE_PREPARE_MAX, .unary = records_prepare},
         {RECORDS("PutSigned", METHOD_UNARY, put_signed_request, put_reply), .writes = true,

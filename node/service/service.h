@@ -61,6 +61,9 @@ struct service_call {
     const char *idempotency_key; /* "" when none */
     struct arena *arena; /* the call's: request, reply and all between */
     const struct service_stream *stream; /* NULL for unary methods */
+    /* the services' own: how a change is committed, where nobody waits for it (the transaction is its own then,
+     * also when it fails); NULL: log_commit */
+    bool (*commit_later)(struct service_call *call, struct log_txn *txn, struct err *err);
     struct hash retry, request; /* the services' own: what the reply is kept under, and for; zero: it is not */
 };
 

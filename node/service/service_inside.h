@@ -35,7 +35,10 @@ size_t authorities_methods(const struct service_method **out);
 size_t keys_methods(const struct service_method **out);
 size_t admin_methods(const struct service_method **out);
 
-/* -- call.c: replies that are kept */
+/* service_reason gives an error from below the services the reason that its code means. Returns false. */
+bool service_reason(struct err *err);
+
+/* -- retry.c: replies that are kept */
 
 /* retry_name names a kept reply: who, which method, which key of theirs. */
 struct hash retry_name(const struct service_call *call, const char *method, struct bytes key);
@@ -183,7 +186,7 @@ bool records_prepare(struct service_call *call, const ProtobufCMessage *in, Prot
 bool records_put_signed(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
                         struct err *err);
 
-/* -- records_repeat.c, records_read.c, upload.c, watch.c */
+/* -- records_repeat.c, records_read.c, upload.c, put_stream.c, watch.c */
 
 bool records_retract(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
                      struct err *err);
@@ -195,4 +198,5 @@ bool records_history(struct service_call *call, const ProtobufCMessage *in, Prot
                      struct err *err);
 bool records_download(struct service_call *call, const ProtobufCMessage *in, struct err *err);
 bool records_upload(struct service_call *call, const ProtobufCMessage *in, struct err *err);
+bool records_put_stream(struct service_call *call, const ProtobufCMessage *in, struct err *err);
 bool records_watch(struct service_call *call, const ProtobufCMessage *in, struct err *err);
