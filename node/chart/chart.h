@@ -174,6 +174,9 @@ NODISCARD bool chart_content_chunk(struct chart *chart, struct log_txn *txn, con
                                    uint64_t index, bool last, struct bytes coded, struct err *err);
 NODISCARD bool chart_content_chunk_read(struct chart *chart, const struct id *content, uint64_t index,
                                         struct arena *arena, struct bytes *sealed, struct err *err);
+/* chart_content_drop deletes chunks and key of a content that no version names. */
+NODISCARD bool chart_content_drop(struct chart *chart, struct log_txn *txn, const struct id *p,
+                                  const struct id *content, struct err *err);
 /* chart_content_whole: is every chunk here? A retraction's flag does not say so: it waits for none. */
 NODISCARD bool chart_content_whole(struct chart *chart, const struct id *content, uint64_t length, bool *out,
                                    struct err *err);

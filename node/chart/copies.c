@@ -207,6 +207,14 @@ static bool purge_version(struct purge *p, const struct chart_version *v, struct
     return true;
 }
 
+bool chart_content_drop(struct chart *chart, struct log_txn *txn, const struct id *p, const struct id *content,
+                        struct err *err)
+{
+    struct chart_row chunks = ROW(BYTES_OF(*content));
+    keys_dek_drop(p, content, log_txn_rows(txn));
+    return chart_each(chart, FAMILY_CHUNK, chart_row_view(&chunks), BYTES_NONE, delete_chunk, txn, err);
+}
+
 static bool purge_content(struct purge *p, const struct chart_version *v, struct err *err)
 {
     struct chart_row meta = ROW(BYTES_OF(p->subject->p), BYTES_OF(v->document), LETTER("m"), BYTES_OF(v->content));

@@ -96,19 +96,21 @@ struct config {
 
     /* Limits. */
     uint32_t max_connections, max_streams, max_watches;
-    uint32_t workers;                        /* of the service lane */
-    uint64_t request_memory, store_memory;   /* bytes; per request, and RocksDB's caches together */
+    uint32_t max_uploads, upload_keep_h; /* unfinished, of one principal; hours one lives without a new piece */
+    uint64_t upload_bytes; /* the lengths of those of one principal together */
+    uint32_t workers; /* of the service lane */
+    uint64_t request_memory, store_memory; /* bytes; per request, and RocksDB's caches together */
 
     /* The log. */
     uint32_t map_epoch_s, map_epoch_entries;
-    uint32_t linger_us;                      /* how long the committer waits for company */
-    uint32_t commit_entries;                 /* at most so many entries in one batch */
+    uint32_t linger_us; /* how long the committer waits for company */
+    uint32_t commit_entries; /* at most so many entries in one batch */
     uint32_t clock_error_ms;
-    bool cosign;                             /* cosign peers' checkpoints and ask them for theirs */
-    uint32_t drain_s;                        /* SIGTERM: how long requests may go on */
+    bool cosign; /* cosign peers' checkpoints and ask them for theirs */
+    uint32_t drain_s; /* SIGTERM: how long requests may go on */
 
     /* Metrics over HTTP. */
-    const char *metrics_listen;              /* NULL: none */
+    const char *metrics_listen; /* NULL: none */
     bool metrics_beyond_loopback;
 };
 

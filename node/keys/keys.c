@@ -343,6 +343,12 @@ bool keys_dek(struct keys *keys, const struct id *p, const struct id *content, s
     return dek_rows(keys, p, content, &pk, wrapped, err) && unwrap(&row, &pk, wrapped, dek, err);
 }
 
+void keys_dek_drop(const struct id *p, const struct id *content, struct store_batch *rows)
+{
+    struct row_key row = row_dek(p, content);
+    store_delete(rows, FAMILY_KEY, row_view(&row));
+}
+
 bool keys_purge(struct keys *keys, const struct id *p, const struct id *keep, size_t count,
                 struct store_batch *rows, struct err *err)
 {

@@ -75,6 +75,9 @@ NODISCARD bool keys_dek(struct keys *keys, const struct id *p, const struct id *
 NODISCARD bool keys_audit(struct keys *keys, const struct id *p, unsigned year, struct store_batch *rows,
                           struct hash *ak, struct err *err);
 
+/* keys_dek_drop deletes the DEK of a content that nothing names, in `rows`. */
+void keys_dek_drop(const struct id *p, const struct id *content, struct store_batch *rows);
+
 /* keys_purge destroys DEKs: every content of P that is not in `keep`. It rotates the patient key, wraps the kept
  * DEKs anew, deletes the rest; with nothing to keep all patient keys go. In `rows`; done when they are committed.
  */

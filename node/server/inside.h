@@ -38,6 +38,7 @@ struct server {
     struct chart *chart;
     struct gate *gate;
     struct service service;
+    struct service_job *job;
     struct rpc *rpc;
     struct callers *callers;
     struct quotas *quotas;

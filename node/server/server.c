@@ -350,7 +350,8 @@ static bool open_all(struct server *server, struct err *err)
     if (ok) {
         keep_times(server, &own);
         fill_service(server);
-        ok = open_rpc(server, err) && open_ports(server, &own, err) && open_rounds(server, err);
+        ok = service_job_open(&server->service, &server->job, err) && open_rpc(server, err) &&
+             open_ports(server, &own, err) && open_rounds(server, err);
     }
     certificates_done(&own);
     return ok;
@@ -505,6 +506,7 @@ void server_close(struct server *server)
     peer_port_close(server->peer_port);
     links_close(server->links);
     rpc_close(server->rpc);
+    service_job_close(server->job);
     if (server->state == CHARTMESH__V1__NODE_STATE__NODE_STATE_DRAINING) {
         seal_log(server);
     }

@@ -171,6 +171,31 @@ static void *records_retract(struct scene *at)
     return in;
 }
 
+static void *records_get_batch(struct scene *at)
+{
+    Chartmesh__V1__GetRequest *in = FRESH(at, get_request);
+    struct err err;
+    void *memory;
+    assert_ok(arena_array(&at->s->arena, 3, sizeof *in->batch, &memory, &err));
+    const ProtobufCBinaryData documents[] = {at->put->document, at->left->document, at->put->version};
+    in->subject = at->subject;
+    in->batch = memory;
+    in->n_batch = 3;
+    for (size_t i = 0; i < 3; i++) {
+        in->batch[i] = FRESH(at, get_item);
+        in->batch[i]->document = documents[i];
+        in->batch[i]->document.len = ID_LEN; /* the third is nowhere */
+    }
+    return in;
+}
+
+static void *records_abort_upload(struct scene *at)
+{
+    Chartmesh__V1__AbortUploadRequest *in = FRESH(at, abort_upload_request);
+    in->upload = pb_bytes(BYTES_LIT("an upload's id!!"));
+    return in;
+}
+
 static void *records_relabel(struct scene *at)
 {
     Chartmesh__V1__RelabelRequest *in = FRESH(at, relabel_request);
@@ -420,9 +445,11 @@ static const struct {
     {"Patients.Incoming", patients_incoming},
     {"Records.Put", records_put},
     {"Records.Get", records_get},
+    {"Records.Get", records_get_batch},
     {"Records.List", records_list},
     {"Records.History", records_history},
     {"Records.Upload", records_upload},
+    {"Records.AbortUpload", records_abort_upload},
     {"Records.Download", records_download},
     {"Records.Merge", records_merge},
     {"Records.Retract", records_retract},

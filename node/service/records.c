@@ -137,6 +137,8 @@ size_t records_methods(const struct service_method **out)
          .unary = records_history},
         {RECORDS("Upload", METHOD_BIDI, upload_request, upload_reply), .writes = true,
          .max_request = SERVICE_PIECE_MAX + SERVICE_SMALL_MAX, .stream = records_upload},
+        {RECORDS("AbortUpload", METHOD_UNARY, abort_upload_request, abort_upload_reply),
+         .max_request = SERVICE_SMALL_MAX, .unary = records_abort_upload},
         {RECORDS("Download", METHOD_SERVER_STREAM, download_request, download_reply),
          .max_request = SERVICE_SMALL_MAX, .stream = records_download},
         {RECORDS("Merge", METHOD_UNARY, merge_request, put_reply), .writes = true,

@@ -33,6 +33,9 @@ struct service {
     /* may_write: is there a document left in this principal's quota? ERR_TOO_MUCH QUOTA_SPENT. May be NULL. */
     bool (*may_write)(void *context, const char *principal, struct err *err);
     void *context;
+    struct {
+        _Atomic uint64_t begun, finished, aborted, expired, refused, failed;
+    } uploads; /* the services' own: read by service_uploads */
 };
 
 /* The certificate's kind: spiffe://<network>/<domain>/<kind>/<name>. Bits, for what a method allows. */
@@ -104,6 +107,23 @@ NODISCARD bool service_unary(const struct service_method *method, struct service
                              const ProtobufCMessage *in, ProtobufCMessage **out, struct err *err);
 NODISCARD bool service_stream(const struct service_method *method, struct service_call *call,
                               const ProtobufCMessage *in, struct err *err);
+
+/* -- Jobs, and what they count */
+
+/* Uploads since the start of the process: begun (their first chunk is durable), finished, aborted, expired (left
+ * alone for too long), refused (over a limit). Now: those that are not finished, and their durable bytes. */
+struct service_uploads {
+    uint64_t begun, finished, aborted, expired, refused, open, bytes;
+};
+NODISCARD bool service_uploads(struct service *service, struct service_uploads *out, struct err *err);
+
+/* service_clean_uploads takes away up to 64 unfinished uploads that were left alone for config->upload_keep_h. A
+ * job does that every ten minutes, on a lane of its own: opened after the service is whole, closed before any part
+ * of it (NULL is fine). */
+NODISCARD bool service_clean_uploads(struct service *service, struct err *err);
+struct service_job;
+NODISCARD bool service_job_open(struct service *service, struct service_job **out, struct err *err);
+void service_job_close(struct service_job *job);
 
 /* -- For the services themselves */
 

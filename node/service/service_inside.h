@@ -186,7 +186,7 @@ bool records_prepare(struct service_call *call, const ProtobufCMessage *in, Prot
 bool records_put_signed(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
                         struct err *err);
 
-/* -- records_repeat.c, records_read.c, upload.c, put_stream.c, watch.c */
+/* -- records_repeat.c, records_read.c, upload.c, upload_end.c, put_stream.c, watch.c */
 
 bool records_retract(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
                      struct err *err);
@@ -199,4 +199,6 @@ bool records_history(struct service_call *call, const ProtobufCMessage *in, Prot
 bool records_download(struct service_call *call, const ProtobufCMessage *in, struct err *err);
 bool records_upload(struct service_call *call, const ProtobufCMessage *in, struct err *err);
 bool records_put_stream(struct service_call *call, const ProtobufCMessage *in, struct err *err);
+bool records_abort_upload(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                          struct err *err);
 bool records_watch(struct service_call *call, const ProtobufCMessage *in, struct err *err);

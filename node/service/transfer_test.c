@@ -373,6 +373,269 @@ static void test_transfer__a_range_beyond_the_content_is_a_read(void **state)
     }
 }
 
+/* ---- Uploads that are not finished --------------------------------------------------------------------------------- */
+
+static size_t rows_of(struct serve *s, enum store_family family, struct bytes prefix)
+{
+    struct err err;
+    const struct store_span span = {.prefix = prefix};
+    AUTO_STORE_ITER iter = NULL;
+    size_t count = 0;
+    assert_ok(store_iter_open(s->node->store, NULL, family, &span, &iter, &err));
+    while (store_iter_next(iter)) {
+        count++;
+    }
+    assert_ok(store_iter_check(iter, &err));
+    return count;
+}
+
+struct rows {
+    size_t chunks, keys, uploads;
+};
+
+static struct rows rows(struct serve *s)
+{
+    return (struct rows){rows_of(s, FAMILY_CHUNK, BYTES_NONE), rows_of(s, FAMILY_KEY, BYTES_NONE),
+                         rows_of(s, FAMILY_META, BYTES_LIT("u"))};
+}
+
+static void assert_rows(struct serve *s, struct rows wanted)
+{
+    struct rows now = rows(s);
+    assert_int_equal(now.chunks, wanted.chunks);
+    assert_int_equal(now.keys, wanted.keys);
+    assert_int_equal(now.uploads, wanted.uploads);
+}
+
+/* One with two chunks behind it. */
+static void leave_unfinished(struct serve *s, uint8_t id)
+{
+    struct upload u;
+    upload_id = (struct id){{id}};
+    begin_upload(s, &u);
+    add_piece(&u, 0, 2 * CHUNK_LEN);
+    assert_false(upload(s, &u, true));
+    assert_int_equal(s->err.code, ERR_CANCELLED);
+}
+
+static bool abort_upload(struct serve *s, uint8_t id)
+{
+    Chartmesh__V1__AbortUploadRequest request = CHARTMESH__V1__ABORT_UPLOAD_REQUEST__INIT;
+    struct id upload = {{id}};
+    request.upload = pb_bytes(BYTES_OF(upload));
+    return ((Chartmesh__V1__AbortUploadReply *)SERVE(s, "Records.AbortUpload", &request))->aborted;
+}
+
+static void test_transfer__an_aborted_upload_leaves_nothing(void **state)
+{
+    struct serve *s = *state;
+    struct rows before = rows(s);
+    leave_unfinished(s, 1);
+    assert_rows(s, (struct rows){before.chunks + 2, before.keys + 1, 1});
+    assert_true(abort_upload(s, 1));
+    assert_rows(s, before);
+    assert_false(abort_upload(s, 1)); /* again: the same end */
+    assert_false(abort_upload(s, 77));
+    struct upload u;
+    upload_id = (struct id){{1}};
+    begin_upload(s, &u);
+    add_piece(&u, 0, LARGE);
+    assert_true(upload(s, &u, false)); /* the id is free */
+    assert_int_equal(offset_of(s, 0), 0);
+    assert_false(abort_upload(s, 1)); /* finished: it stays */
+    check_download(s, done_of(s), 0, 0);
+}
+
+static void test_transfer__only_who_began_an_upload_aborts_it(void **state)
+{
+    struct serve *s = *state;
+    leave_unfinished(s, 1);
+    struct rows before = rows(s);
+    serve_as(s, "app/other", "alice", NODE_PHYSICIAN, "TREAT");
+    assert_false(abort_upload(s, 1));
+    assert_rows(s, before);
+    Chartmesh__V1__AbortUploadRequest request = CHARTMESH__V1__ABORT_UPLOAD_REQUEST__INIT;
+    SERVE_FAILS(s, "Records.AbortUpload", &request, ERR_INVALID, FIELD_MISSING, "upload");
+    serve_as(s, "app/emr", "carl", NODE_CLERK, "TREAT");
+    struct id id = {{1}};
+    request.upload = pb_bytes(BYTES_OF(id));
+    SERVE_FAILS(s, "Records.AbortUpload", &request, ERR_DENIED, NOT_PERMITTED, "");
+    assert_rows(s, before);
+}
+
+static void abort_beside(struct serve *s, size_t nth)
+{
+    Chartmesh__V1__AbortUploadRequest request = CHARTMESH__V1__ABORT_UPLOAD_REQUEST__INIT;
+    if (nth != 1) {
+        return;
+    }
+    size_t got = s->got_len;
+    request.upload = pb_bytes(BYTES_OF(upload_id));
+    SERVE(s, "Records.AbortUpload", &request);
+    s->got_len = got;
+}
+
+static void test_transfer__a_stream_whose_upload_was_aborted_is_broken(void **state)
+{
+    struct serve *s = *state;
+    struct rows before = rows(s);
+    struct upload u;
+    leave_unfinished(s, 1);
+    begin_upload(s, &u);
+    add_piece(&u, 2 * CHUNK_LEN, CHUNK_LEN + 100);
+    s->on_send = abort_beside;
+    assert_false(upload(s, &u, false));
+    s->on_send = NULL;
+    assert_int_equal(s->err.reason, SERVE_REASON(UPLOAD_BROKEN));
+    assert_rows(s, before);
+}
+
+/* Another stream of the same upload brings the next chunk, while the first waits for its answer. */
+static void chunk_beside(struct serve *s, size_t nth)
+{
+    const ProtobufCMessage *const *sends = s->sends;
+    size_t len = s->sends_len, at = s->sends_at;
+    if (nth != 1) {
+        return;
+    }
+    s->on_send = NULL;
+    begin_upload(s, &second);
+    add_piece(&second, 2 * CHUNK_LEN, CHUNK_LEN);
+    assert_false(upload(s, &second, true));
+    s->sends = sends;
+    s->sends_len = len;
+    s->sends_at = at;
+    s->breaks = false;
+}
+
+static void test_transfer__of_two_streams_of_one_upload_the_one_that_is_behind_ends(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    leave_unfinished(s, 1);
+    begin_upload(s, &u);
+    add_piece(&u, 2 * CHUNK_LEN, CHUNK_LEN + 100);
+    s->on_send = chunk_beside;
+    assert_false(upload(s, &u, false));
+    s->on_send = NULL;
+    assert_int_equal(s->err.reason, SERVE_REASON(UPLOAD_BROKEN));
+    begin_upload(s, &u);
+    add_piece(&u, 3 * CHUNK_LEN, 100);
+    assert_true(upload(s, &u, false));
+    assert_int_equal(offset_of(s, 0), 3 * CHUNK_LEN);
+    check_download(s, done_of(s), 0, 0);
+}
+
+static void test_transfer__one_application_has_so_many_unfinished_uploads(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    struct err err;
+    struct service_uploads counted;
+    s->config->max_uploads = 2;
+    leave_unfinished(s, 1);
+    leave_unfinished(s, 2);
+    upload_id = (struct id){{3}};
+    begin_upload(s, &u);
+    add_piece(&u, 0, LARGE);
+    assert_false(upload(s, &u, false));
+    assert_int_equal(s->err.code, ERR_TOO_MUCH);
+    assert_int_equal(s->err.reason, SERVE_REASON(OVERLOADED));
+    assert_int_equal(s->got_len, 0); /* refused before it sends anything */
+    upload_id = (struct id){{2}};
+    begin_upload(s, &u);
+    add_piece(&u, 2 * CHUNK_LEN, 10);
+    assert_false(upload(s, &u, true)); /* one that is begun goes on */
+    assert_int_equal(s->err.code, ERR_CANCELLED);
+    upload_id = (struct id){{4}};
+    begin_upload(s, &u);
+    u.header.length = CHUNK_LEN; /* comes whole, leaves nothing */
+    add_piece(&u, 0, CHUNK_LEN);
+    assert_true(upload(s, &u, false));
+    serve_as(s, "app/other", "alice", NODE_PHYSICIAN, "TREAT");
+    leave_unfinished(s, 3); /* another application's own */
+    serve_as(s, "app/emr", "alice", NODE_PHYSICIAN, "TREAT");
+    assert_true(abort_upload(s, 1));
+    leave_unfinished(s, 3);
+    assert_ok(service_uploads(&s->service, &counted, &err));
+    assert_int_equal(counted.begun, 5);
+    assert_int_equal(counted.finished, 1);
+    assert_int_equal(counted.aborted, 1);
+    assert_int_equal(counted.refused, 1);
+    assert_int_equal(counted.open, 3);
+    assert_int_equal(counted.bytes, 6 * CHUNK_LEN);
+}
+
+static void test_transfer__the_lengths_of_unfinished_uploads_have_a_sum(void **state)
+{
+    struct serve *s = *state;
+    struct upload u;
+    s->config->upload_bytes = 2 * (uint64_t)LARGE - 1;
+    leave_unfinished(s, 1);
+    upload_id = (struct id){{2}};
+    begin_upload(s, &u);
+    assert_false(upload(s, &u, false));
+    assert_int_equal(s->err.reason, SERVE_REASON(OVERLOADED));
+    s->config->upload_bytes++;
+    leave_unfinished(s, 2);
+}
+
+static void test_transfer__what_is_left_alone_goes_after_its_time(void **state)
+{
+    struct serve *s = *state;
+    enum { HOUR_MS = 60 * 60 * 1000 };
+    struct rows before = rows(s);
+    struct service_job *job;
+    struct service_uploads counted;
+    struct err err;
+    leave_unfinished(s, 1);
+    world_sim_advance(s->sim, 20 * (uint64_t)HOUR_MS);
+    leave_unfinished(s, 2);
+    assert_ok(service_job_open(&s->service, &job, &err));
+    world_sim_advance(s->sim, 5 * (uint64_t)HOUR_MS);
+    assert_rows(s, (struct rows){before.chunks + 2, before.keys + 1, 1});
+    struct upload u;
+    begin_upload(s, &u);
+    add_piece(&u, 2 * CHUNK_LEN, CHUNK_LEN + 100);
+    assert_true(upload(s, &u, false)); /* the younger one goes on */
+    Chartmesh__V1__PutReply *put = done_of(s);
+    world_sim_advance(s->sim, 30 * (uint64_t)HOUR_MS);
+    check_download(s, put, 0, 0); /* what is finished stays */
+    service_job_close(job);
+    leave_unfinished(s, 3);
+    world_sim_advance(s->sim, 30 * (uint64_t)HOUR_MS);
+    assert_ok(service_uploads(&s->service, &counted, &err));
+    assert_int_equal(counted.expired, 1);
+    assert_int_equal(counted.open, 1); /* no job, no end */
+    assert_ok(service_clean_uploads(&s->service, &err));
+    assert_ok(service_uploads(&s->service, &counted, &err));
+    assert_int_equal(counted.expired, 2);
+    assert_int_equal(counted.open, 0);
+}
+
+static void test_transfer__an_import_that_was_known_keeps_no_second_content(void **state)
+{
+    struct serve *s = *state;
+    Chartmesh__V1__ImportKey key = CHARTMESH__V1__IMPORT_KEY__INIT;
+    struct upload u;
+    key.system = (char *)(uintptr_t) "urn:source";
+    key.id = (char *)(uintptr_t) "1";
+    upload_id = (struct id){{1}};
+    begin_upload(s, &u);
+    u.header.import_key = &key;
+    add_piece(&u, 0, LARGE);
+    assert_true(upload(s, &u, false));
+    struct rows before = rows(s);
+    upload_id = (struct id){{2}};
+    begin_upload(s, &u);
+    u.header.import_key = &key;
+    add_piece(&u, 0, 2 * CHUNK_LEN);
+    add_piece(&u, 2 * CHUNK_LEN, CHUNK_LEN + 100);
+    assert_true(upload(s, &u, false));
+    assert_true(done_of(s)->unchanged);
+    assert_rows(s, before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +649,14 @@ int main(void)
         TEST(I8_a_retraction_does_not_wait_for_the_content_it_hides),
         TEST(a_retraction_whose_content_never_came_is_incomplete_not_corrupt),
         TEST(a_range_beyond_the_content_is_a_read),
+        TEST(an_aborted_upload_leaves_nothing),
+        TEST(only_who_began_an_upload_aborts_it),
+        TEST(a_stream_whose_upload_was_aborted_is_broken),
+        TEST(of_two_streams_of_one_upload_the_one_that_is_behind_ends),
+        TEST(one_application_has_so_many_unfinished_uploads),
+        TEST(the_lengths_of_unfinished_uploads_have_a_sum),
+        TEST(what_is_left_alone_goes_after_its_time),
+        TEST(an_import_that_was_known_keeps_no_second_content),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,30 +4,22 @@
  * trees. So an upload resumes at a chunk's boundary, also after the node was restarted. Chunks of an unfinished
  * upload are sealed by a key that no version names. The finished one is answered again to the same upload id, as
  * an idempotency key would be.
- *
- * FAMILY_META  "u" name   sealed: hash of the header, document, content id, salt, length, chunks, the two trees'
- * peaks */
-#include "node/service/service_inside.h"
+ */
+#include "node/service/upload_row.h"
 
-#include "proto/base/builder.h"
 #include "proto/base/reader.h"
 #include "proto/crypto/hash.h"
-#include "proto/crypto/seal.h"
 
-enum { UPLOAD_ROW_MAX = 4096 };
 #define PURGED "what had come was purged: begin with another id"
-#define TREE_PEAKS COUNT(((struct content_tree *)0)->peaks)
 
 struct upload {
     struct service_call *call;
     const Chartmesh__V1__UploadHeader *header;
     struct subject subject;
-    struct id document;
-    struct hash name, same;              /* the row's; the header without if_heads */
+    struct id who;
+    struct upload_key key;
+    struct upload_state at;
     struct chart_content content;
-    struct hash salt;
-    struct content_tree tree, import;
-    uint64_t length;
     bool begun, drawn;                   /* its row is there; content and salt are drawn */
     uint8_t *part;                       /* what is not a whole chunk yet */
     size_t part_len;
@@ -38,90 +30,6 @@ static bool broken(struct err *err, const char *why)
     return err_raise_field(err, REASON(UPLOAD_BROKEN), "piece", "upload: %s", why);
 }
 
-/* ---- The row --------------------------------------------------------------------------------------------------------- */
-
-struct upload_row {
-    uint8_t bytes[1 + HASH_LEN];
-};
-
-static struct upload_row row_of(const struct hash *name)
-{
-    struct upload_row row = {{'u'}};
-    memcpy(row.bytes + 1, name->bytes, HASH_LEN);
-    return row;
-}
-
-static size_t peaks_of(uint64_t leaves)
-{
-    size_t peaks = 0;
-    for (; leaves; leaves &= leaves - 1) {
-        peaks++;
-    }
-    return MIN(peaks, TREE_PEAKS);
-}
-
-static bool row_put(struct upload *u, struct log_txn *txn, struct err *err)
-{
-    struct upload_row row = row_of(&u->name);
-    struct bytes sealed;
-    AUTO_ARENA(arena, 64 << 10);
-    AUTO_BUILDER(b, UPLOAD_ROW_MAX);
-    build_bytes(&b, BYTES_OF(u->same));
-    build_bytes(&b, BYTES_OF(u->document));
-    build_bytes(&b, BYTES_OF(u->content.id));
-    build_bytes(&b, BYTES_OF(u->salt));
-    build_u64be(&b, u->length);
-    build_u64be(&b, u->tree.leaves);
-    for (size_t i = 0; i < peaks_of(u->tree.leaves); i++) {
-        build_bytes(&b, BYTES_OF(u->tree.peaks[i]));
-        build_bytes(&b, BYTES_OF(u->import.peaks[i]));
-    }
-    if (!seal_random(keys_facility(u->call->service->keys, FACILITY_KEY_INDEX), BYTES_OF(row), builder_view(&b),
-                     &arena, &sealed, err)) {
-        return false;
-    }
-    store_put(log_txn_rows(txn), FAMILY_META, BYTES_OF(row), sealed);
-    return store_batch_check(log_txn_rows(txn), err);
-}
-
-static bool row_decode(struct upload *u, struct bytes plain, struct err *err)
-{
-    struct reader r = reader_of(plain);
-    struct hash same = read_hash(&r);
-    if (!hash_equal(&same, &u->same)) {
-        return err_raise_field(err, REASON(UPLOAD_BROKEN), "header.upload",
-                               "upload: this id was begun with another header");
-    }
-    u->document = read_id(&r);
-    u->content.id = read_id(&r);
-    u->salt = read_hash(&r);
-    u->length = read_u64be(&r);
-    u->tree.leaves = u->import.leaves = read_u64be(&r);
-    for (size_t i = 0; i < peaks_of(u->tree.leaves); i++) {
-        u->tree.peaks[i] = read_hash(&r);
-        u->import.peaks[i] = read_hash(&r);
-    }
-    return reader_end(&r) || err_raise(err, ERR_CORRUPT, "upload: a row of %zu bytes", plain.len);
-}
-
-static bool row_get(struct upload *u, bool *found, struct err *err)
-{
-    struct upload_row row = row_of(&u->name);
-    struct bytes sealed, plain;
-    AUTO_ARENA(arena, 64 << 10);
-    *found = false;
-    if (!store_get(u->call->service->store, NULL, FAMILY_META, BYTES_OF(row), &arena, &sealed, err)) {
-        return err->code == ERR_NOT_FOUND;
-    }
-    if (!seal_open(keys_facility(u->call->service->keys, FACILITY_KEY_INDEX), BYTES_OF(row), sealed, &arena,
-                   &plain, err) ||
-        !row_decode(u, plain, err)) {
-        return false;
-    }
-    *found = true;
-    return true;
-}
-
 /* ---- The header ------------------------------------------------------------------------------------------------------ */
 
 static bool header_check(struct upload *u, struct err *err)
@@ -130,7 +38,7 @@ static bool header_check(struct upload *u, struct err *err)
     struct id id;
     if (!field_id(h->upload, "header.upload", &id, err) ||
         !service_subject(u->call, h->subject, "header.subject", &u->subject, err) ||
-        (h->document.len && !field_id(h->document, "header.document", &u->document, err)) ||
+        (h->document.len && !field_id(h->document, "header.document", &u->at.document, err)) ||
         !facts_check(u->call, h->facts, err) || !field_import_key(h->import_key, err)) {
         return false;
     }
@@ -144,11 +52,13 @@ static bool header_check(struct upload *u, struct err *err)
     if (!message_pack(&same.base, u->call->arena, &packed, err)) {
         return false;
     }
-    u->same = hash_of(packed);
-    u->name = retry_name(u->call, "Records.Upload", BYTES_OF(id));
-    u->length = h->length;
-    u->call->retry = u->name;
-    u->call->request = u->same;
+    u->at.same = hash_of(packed);
+    u->at.length = h->length;
+    u->at.p = u->subject.p;
+    u->call->retry = retry_name(u->call, "Records.Upload", BYTES_OF(id));
+    u->call->request = u->at.same;
+    u->who = upload_who(u->call);
+    u->key = upload_key(&u->who, &u->call->retry);
     return true;
 }
 
@@ -184,7 +94,7 @@ static bool admit(struct upload *u, struct err *err)
     struct write w;
     const Chartmesh__V1__UploadHeader *h = u->header;
     bool by_heads = h->n_if_heads || !h->import_key || h->document.len;
-    if (!write_begin(u->call, &u->subject, &u->document, &w, err)) {
+    if (!write_begin(u->call, &u->subject, &u->at.document, &w, err)) {
         return false;
     }
     bool ok = !by_heads || write_on_heads(&w, h->if_heads, h->n_if_heads, err);
@@ -192,17 +102,63 @@ static bool admit(struct upload *u, struct err *err)
     return ok;
 }
 
+/* ---- What one principal may leave unfinished ------------------------------------------------------------------------ */
+
+struct room {
+    uint64_t open, bytes;
+};
+
+static bool count_room(void *context, const struct upload_key *key, const struct upload_state *state, bool *stop,
+                       struct err *err)
+{
+    struct room *room = context;
+    (void)key;
+    (void)stop;
+    (void)err;
+    room->open++;
+    room->bytes += state->length;
+    return true;
+}
+
+/* A new one needs room among those of its principal; a small one that comes whole leaves nothing, and needs none.
+ */
+static bool room(struct upload *u, struct err *err)
+{
+    struct room now = {0};
+    const struct config *config = u->call->service->config;
+    if (u->at.length <= CHUNK_LEN) {
+        return true;
+    }
+    if (!upload_each(u->call->service, &u->who, count_room, &now, err)) {
+        return false;
+    }
+    if (now.open < config->max_uploads && now.bytes + u->at.length <= config->upload_bytes) {
+        return true;
+    }
+    u->call->service->uploads.refused++;
+    return err_raise_reason(
+        err, ERR_TOO_MUCH, REASON(OVERLOADED),
+        "upload: %ju of this application are not finished, %ju bytes long: finish or abort some",
+        (uintmax_t)now.open, (uintmax_t)now.bytes);
+}
+
 static bool resume(struct upload *u, struct err *err)
 {
+    struct upload_state now;
     bool found;
-    if (!row_get(u, &found, err)) {
+    if (!upload_get(u->call->service, &u->key, &now, &found, err)) {
         return false;
     }
     if (!found) {
-        return true;
+        return room(u, err);
     }
+    if (!hash_equal(&now.same, &u->at.same)) {
+        return err_raise_field(err, REASON(UPLOAD_BROKEN), "header.upload",
+                               "upload: this id was begun with another header");
+    }
+    u->at = now;
     u->begun = u->drawn = true;
-    if (chart_content_load(u->call->service->chart, &u->subject.p, &u->content.id, &u->content, err)) {
+    if (chart_content_load(u->call->service->chart, &u->subject.p, &now.content, &u->content, err)) {
         return true;
     }
     return err->code == ERR_NOT_FOUND ? broken(err, PURGED) : false;
@@ -212,7 +168,7 @@ static bool resume(struct upload *u, struct err *err)
 
 static uint64_t standing(const struct upload *u)
 {
-    return MIN(u->tree.leaves << CHUNK_LOG2, u->length) + u->part_len;
+    return MIN(u->at.tree.leaves << CHUNK_LOG2, u->at.length) + u->part_len;
 }
 
 /* Content and salt are drawn with the first whole chunk: a header alone leaves nothing behind. */
@@ -222,8 +178,12 @@ static bool draw(struct upload *u, struct log_txn *txn, struct err *err)
         return true;
     }
     u->drawn = true;
-    world_random(u->call->service->world, u->salt.bytes, HASH_LEN);
-    return chart_content_new(u->call->service->chart, txn, &u->subject, &u->content, err);
+    world_random(u->call->service->world, u->at.salt.bytes, HASH_LEN);
+    if (!chart_content_new(u->call->service->chart, txn, &u->subject, &u->content, err)) {
+        return false;
+    }
+    u->at.content = u->content.id;
+    return true;
 }
 
 static bool chunk_put(struct upload *u, struct log_txn *txn, struct err *err)
@@ -231,34 +191,34 @@ static bool chunk_put(struct upload *u, struct log_txn *txn, struct err *err)
     AUTO_ARENA(arena, 1 << 20);
     const struct hash no_salt = {0};
     struct bytes plain = BYTES(u->part, u->part_len), coded;
-    uint64_t index = u->tree.leaves;
-    bool last = index + 1 == content_chunks(u->length);
+    uint64_t index = u->at.tree.leaves;
+    bool last = index + 1 == content_chunks(u->at.length);
     if (!draw(u, txn, err) || !chunk_code(plain, &arena, &coded, err) ||
         !chart_content_chunk(u->call->service->chart, txn, &u->content, index, last, coded, err)) {
         return false;
     }
-    struct hash leaf = chunk_leaf(&u->salt, index, plain), bare = chunk_leaf(&no_salt, index, plain);
-    content_tree_add(&u->tree, &leaf);
-    content_tree_add(&u->import, &bare);
+    struct hash leaf = chunk_leaf(&u->at.salt, index, plain), bare = chunk_leaf(&no_salt, index, plain);
+    content_tree_add(&u->at.tree, &leaf);
+    content_tree_add(&u->at.import, &bare);
     u->part_len = 0;
     return true;
 }
 
-/* Another stream of the same upload may have gone on meanwhile: whoever is behind it stops. A purge may have taken
- * the key of what had come: nothing would open what is added to that. */
+/* Another stream of the same upload may have gone on meanwhile, or it was aborted: whoever is behind that stops. A
+ * purge may have taken the key of what had come: nothing would open what is added to that. */
 static bool still_ours(struct upload *u, struct err *err)
 {
-    struct upload now = {.call = u->call, .same = u->same, .name = u->name};
+    struct upload_state now;
     struct chart_content content;
     bool found;
-    if (!row_get(&now, &found, err)) {
+    if (!upload_get(u->call->service, &u->key, &now, &found, err)) {
         return false;
     }
-    bool same = found ? now.tree.leaves == u->tree.leaves && id_equal(&now.content.id, &u->content.id) : !u->begun;
+    bool same = found ? now.tree.leaves == u->at.tree.leaves && id_equal(&now.content, &u->content.id) : !u->begun;
     if (!same || !found) {
-        return same || broken(err, "another stream goes on with it");
+        return same || broken(err, found ? "another stream goes on with it" : "it was aborted");
     }
-    if (!chart_content_load(u->call->service->chart, &u->subject.p, &u->content.id, &content, err)) {
+    if (!chart_content_load(u->call->service->chart, &u->subject.p, &now.content, &content, err)) {
         return err->code == ERR_NOT_FOUND ? broken(err, PURGED) : false;
     }
     secret_wipe(&content.keys, sizeof content.keys);
@@ -269,7 +229,7 @@ static bool take_bytes(struct upload *u, struct log_txn *txn, struct bytes data,
 {
     struct reader r = reader_of(data);
     while (r.left.len) {
-        size_t wanted = chunk_length(u->length, u->tree.leaves) - u->part_len;
+        size_t wanted = chunk_length(u->at.length, u->at.tree.leaves) - u->part_len;
         struct bytes some = read_bytes(&r, MIN(wanted, r.left.len));
         memcpy(u->part + u->part_len, some.data, some.len);
         u->part_len += some.len;
@@ -283,16 +243,36 @@ static bool take_bytes(struct upload *u, struct log_txn *txn, struct bytes data,
 static bool piece_commit(struct upload *u, struct bytes data, struct err *err)
 {
     struct log_txn *txn = log_txn_new(u->call->service->log);
-    uint64_t before = u->tree.leaves;
+    uint64_t before = u->at.tree.leaves;
     bool ok = still_ours(u, err) && take_bytes(u, txn, data, err);
-    if (ok && u->tree.leaves != before) {
-        ok = row_put(u, txn, err);
+    if (ok && u->at.tree.leaves != before) {
+        ok = upload_put(u->call->service, txn, &u->key, &u->at, err);
         if (ok) {
+            u->call->service->uploads.begun += !u->begun;
             u->begun = true;
             return log_commit(txn, NULL, err);
         }
     }
     log_txn_free(txn);
+    return ok;
+}
+
+static bool piece_locked(struct upload *u, struct bytes data, struct err *err)
+{
+    chart_lock(u->call->service->chart, &u->subject.p);
+    bool ok = piece_commit(u, data, err);
+    chart_unlock(u->call->service->chart, &u->subject.p);
+    return ok;
+}
+
+/* Whether there is room is asked once more, one after the other for each principal: many may have begun at once.
+ */
+static bool piece_first(struct upload *u, struct bytes data, struct err *err)
+{
+    struct hash who = hash_of(BYTES_OF(u->who));
+    chart_request_lock(u->call->service->chart, &who);
+    bool ok = room(u, err) && piece_locked(u, data, err);
+    chart_request_unlock(u->call->service->chart, &who);
     return ok;
 }
 
@@ -309,19 +289,16 @@ static bool piece(struct upload *u, const Chartmesh__V1__UploadRequest *request,
     if (request->piece->offset != standing(u)) {
         return broken(err, "this piece is not the next one");
     }
-    if (data.len == 0 || data.len > u->length - standing(u)) {
+    if (data.len == 0 || data.len > u->at.length - standing(u)) {
         return broken(err, data.len ? "it goes beyond the length of its header" : "an empty piece");
     }
-    chart_lock(u->call->service->chart, &u->subject.p);
-    bool ok = piece_commit(u, data, err);
-    chart_unlock(u->call->service->chart, &u->subject.p);
-    return ok;
+    return u->begun ? piece_locked(u, data, err) : piece_first(u, data, err);
 }
 
 static bool pieces(struct upload *u, struct err *err)
 {
     const Chartmesh__V1__UploadRequest *request;
-    while (standing(u) < u->length) {
+    while (standing(u) < u->at.length) {
         if (!receive(u, &request, err)) {
             return false;
         }
@@ -339,32 +316,33 @@ static bool pieces(struct upload *u, struct err *err)
 
 static bool finish_content(struct upload *u, struct write *w, struct err *err)
 {
-    if (u->length == 0) {
+    if (u->at.length == 0) {
         return write_content(w, BYTES_NONE, err);
     }
-    struct upload_row row = row_of(&u->name);
     w->content = u->content;
-    w->meta = (struct content_meta){.salt = u->salt, .root = content_tree_root(&u->tree), .length = u->length};
-    store_delete(log_txn_rows(w->txn), FAMILY_META, BYTES_OF(row));
+    w->meta =
+        (struct content_meta){.salt = u->at.salt, .root = content_tree_root(&u->at.tree), .length = u->at.length};
+    upload_forget(w->txn, &u->key);
     return chart_content_meta(u->call->service->chart, w->txn, &w->content, &w->document, &w->meta, err);
 }
 
 static bool finish_write(struct upload *u, struct write *w, Chartmesh__V1__PutReply *out, struct err *err)
 {
     const Chartmesh__V1__UploadHeader *h = u->header;
-    struct hash root = content_tree_root(&u->import);
+    struct hash root = content_tree_root(&u->at.import);
     struct hash import =
-        u->length ? import_hash_of(u->call, &root, u->length) : import_hash_content(u->call, BYTES_NONE);
+        u->at.length ? import_hash_of(u->call, &root, u->at.length) : import_hash_content(u->call, BYTES_NONE);
     bool same, by_heads = h->n_if_heads || !h->import_key || h->document.len;
     if ((by_heads && !write_on_heads(w, h->if_heads, h->n_if_heads, err)) ||
         !write_imported(w, h->import_key, &import, &same, out, err)) {
         return false;
     }
     if (same) {
-        struct upload_row row = row_of(&u->name);
         struct log_txn *txn = w->txn;
+        if (u->begun && !upload_drop(u->call->service, txn, &u->key, &u->at, err)) {
+            return false;
+        }
         w->txn = NULL;
-        store_delete(log_txn_rows(txn), FAMILY_META, BYTES_OF(row));
         return service_commit(u->call, txn, &out->base, &out->receipt, err);
     }
     return finish_content(u, w, err) && write_commit(w, h->facts, out, err);
@@ -384,7 +362,7 @@ static bool finish_locked(struct upload *u, Chartmesh__V1__PutReply *out, struct
         *out = *(Chartmesh__V1__PutReply *)(void *)before;
         return true;
     }
-    if (!still_ours(u, err) || !write_begin(u->call, &u->subject, &u->document, &w, err)) {
+    if (!still_ours(u, err) || !write_begin(u->call, &u->subject, &u->at.document, &w, err)) {
         return false;
     }
     bool ok = finish_write(u, &w, out, err);
@@ -397,6 +375,7 @@ static bool finish(struct upload *u, Chartmesh__V1__PutReply *out, struct err *e
     chart_lock(u->call->service->chart, &u->subject.p);
     bool ok = finish_locked(u, out, err);
     chart_unlock(u->call->service->chart, &u->subject.p);
+    u->call->service->uploads.finished += ok;
     return ok;
 }
 
@@ -420,14 +399,14 @@ static bool run(struct upload *u, struct err *err)
         return false;
     }
     if (found) {
-        return answer(u, u->length, (Chartmesh__V1__PutReply *)(void *)before, err);
+        return answer(u, u->at.length, (Chartmesh__V1__PutReply *)(void *)before, err);
     }
     if (!arena_alloc(u->call->arena, CHUNK_LEN, &memory, err) || !admit(u, err) || !resume(u, err)) {
         return false;
     }
     u->part = memory;
     return answer(u, standing(u), NULL, err) && pieces(u, err) && finish(u, &done, err) &&
-           answer(u, u->length, &done, err);
+           answer(u, u->at.length, &done, err);
 }
 
 bool records_upload(struct service_call *call, const ProtobufCMessage *in, struct err *err)
