@@ -76,6 +76,8 @@ struct chartmesh_call {
     X(record_get, "Records", "Get", GetRequest, GetReply, get_reply, false)                                       \
     X(record_list, "Records", "List", ListRequest, ListReply, list_reply, false)                                  \
     X(record_history, "Records", "History", HistoryRequest, HistoryReply, history_reply, false)                   \
+    X(record_abort_upload, "Records", "AbortUpload", AbortUploadRequest, AbortUploadReply, abort_upload_reply,    \
+      false)                                                                                                      \
     X(record_merge, "Records", "Merge", MergeRequest, PutReply, put_reply, true)                                  \
     X(record_retract, "Records", "Retract", RetractRequest, PutReply, put_reply, true)                            \
     X(record_relabel, "Records", "Relabel", RelabelRequest, PutReply, put_reply, true)                            \

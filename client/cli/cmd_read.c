@@ -21,6 +21,51 @@ static bool add_versions(struct cli *cli, Chartmesh__V1__VersionView *const *vie
     return true;
 }
 
+static void list_text(const json_t *result)
+{
+    size_t i;
+    json_t *document;
+    json_array_foreach(json_object_get(result, "documents"), i, document)
+    {
+        json_t *head = json_array_get(json_object_get(document, "heads"), 0);
+        if (!head) {
+            printf("%s  not here, or not for this caller\n",
+                   json_string_value(json_object_get(document, "document")));
+            continue;
+        }
+        const char *class = json_string_value(json_object_get(head, "class"));
+        const char *title = json_string_value(json_object_get(head, "title"));
+        const char *facility = json_string_value(json_object_get(head, "facility"));
+        const json_t *labels = json_object_get(head, "labels");
+        printf("%s  %s  %-24s  %-20s  %s%s%s\n", json_string_value(json_object_get(document, "document")),
+               json_string_value(json_object_get(labels, "confidentiality")), class ? class : "-",
+               facility ? facility : "-", title ? title : "",
+               json_is_true(json_object_get(document, "conflict")) ? "  CONFLICT" : "",
+               json_is_true(json_object_get(head, "retracted")) ? "  RETRACTED" : "");
+    }
+    if (json_array_size(json_object_get(result, "documents")) == 0) {
+        fprintf(stderr, "nothing that may be shown\n");
+    }
+}
+
+static bool add_documents(struct cli *cli, Chartmesh__V1__DocumentView *const *views, size_t count,
+                          bool with_content, json_t *list, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const Chartmesh__V1__DocumentView *document = views[i];
+        json_t *one = json_object(), *heads = json_array();
+        json_array_append_new(list, one);
+        json_set(one, "document", json_pb(document->document));
+        json_set(one, "conflict", json_boolean(document->conflict));
+        json_set(one, "effective_labels", json_labels(document->effective_labels));
+        json_set(one, "heads", heads);
+        if (!add_versions(cli, document->heads, document->n_heads, with_content, heads, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool get_output(const char *out, const Chartmesh__V1__GetReply *reply, struct err *err)
 {
     if (reply->n_heads != 1) {
@@ -36,6 +81,40 @@ static bool get_output(const char *out, const Chartmesh__V1__GetReply *reply, st
     return cli_output(out, bytes_pb(head->content), err);
 }
 
+/* Several documents, one question, one entry in the node's log. */
+static bool get_batch(struct cli *cli, Chartmesh__V1__GetRequest *request, const struct cli_list *args,
+                      struct err *err)
+{
+    const Chartmesh__V1__GetReply *reply;
+    void *items, *list;
+    size_t count = args->count - 1;
+    if (!arena_array(&cli->arena, count, sizeof(Chartmesh__V1__GetItem), &items, err) ||
+        !arena_array(&cli->arena, count, sizeof *request->batch, &list, err)) {
+        return false;
+    }
+    request->batch = list;
+    request->n_batch = count;
+    for (size_t i = 0; i < count; i++) {
+        Chartmesh__V1__GetItem *item = request->batch[i] = (Chartmesh__V1__GetItem *)items + i;
+        chartmesh__v1__get_item__init(item);
+        if (!cli_hex(cli, "document", args->items[i + 1], ID_LEN, &item->document, err)) {
+            return false;
+        }
+    }
+    if (!chartmesh_record_get(cli->client, request, NULL, &cli->arena, &reply, err)) {
+        return false;
+    }
+    json_t *result = json_object(), *documents = json_array();
+    json_set(result, "documents", documents);
+    json_set(result, "receipt", json_pb(reply->receipt));
+    if (!add_documents(cli, reply->batch, reply->n_batch, cli->json, documents, err)) {
+        json_decref(result);
+        return false;
+    }
+    cli_print(cli, result, list_text);
+    return true;
+}
+
 bool cmd_get(struct cli *cli, int argc, char **argv, struct err *err)
 {
     const char *version = NULL, *out = NULL;
@@ -49,11 +128,13 @@ bool cmd_get(struct cli *cli, int argc, char **argv, struct err *err)
     };
     const struct cli_usage usage = {
         .name = "get",
-        .args = "PATIENT DOCUMENT",
+        .args = "PATIENT DOCUMENT...",
         .args_min = 2,
-        .args_max = 2,
+        .args_max = 257,
         .about = "Reads a document: all its heads, each checked against its signature. Several heads are a\n"
-                 "conflict: both are kept until `chartmesh merge` settles them.",
+                 "conflict: both are kept until `chartmesh merge` settles them. Several documents of a patient "
+                 "are one\n"
+                 "read; what is not here, or not for this caller, is said for each.",
         .examples = "  chartmesh get PATIENT DOCUMENT\n"
                     "  chartmesh get PATIENT DOCUMENT --out - | jq .\n"
                     "  chartmesh get clinic.example/PATIENT DOCUMENT --output json\n",
@@ -64,13 +145,19 @@ bool cmd_get(struct cli *cli, int argc, char **argv, struct err *err)
     Chartmesh__V1__GetRequest request = CHARTMESH__V1__GET_REQUEST__INIT;
     const Chartmesh__V1__GetReply *reply;
     if (!cli_parse(cli, &usage, argc, argv, &args, err) || !cli_connect(cli, err) ||
-        !cli_subject(cli, args.items[0], &request.subject, err) ||
-        !cli_hex(cli, "document", args.items[1], ID_LEN, &request.document, err) ||
-        (version && !cli_hex(cli, "--version", version, HASH_LEN, &request.version, err))) {
+        !cli_subject(cli, args.items[0], &request.subject, err)) {
         return false;
     }
     request.headers_only = headers;
     request.with_retracted = retracted;
+    if (args.count > 2) {
+        return version || out ? cli_usage_error(cli, err, "--version and --out go with one document")
+                              : get_batch(cli, &request, &args, err);
+    }
+    if (!cli_hex(cli, "document", args.items[1], ID_LEN, &request.document, err) ||
+        (version && !cli_hex(cli, "--version", version, HASH_LEN, &request.version, err))) {
+        return false;
+    }
     if (!chartmesh_record_get(cli->client, &request, NULL, &cli->arena, &reply, err)) {
         return false;
     }
@@ -94,48 +181,9 @@ bool cmd_get(struct cli *cli, int argc, char **argv, struct err *err)
 
 /* -- list */
 
-static void list_text(const json_t *result)
-{
-    size_t i;
-    json_t *document;
-    json_array_foreach(json_object_get(result, "documents"), i, document)
-    {
-        json_t *head = json_array_get(json_object_get(document, "heads"), 0);
-        const char *class = json_string_value(json_object_get(head, "class"));
-        const char *title = json_string_value(json_object_get(head, "title"));
-        const char *facility = json_string_value(json_object_get(head, "facility"));
-        const json_t *labels = json_object_get(head, "labels");
-        printf("%s  %s  %-24s  %-20s  %s%s%s\n", json_string_value(json_object_get(document, "document")),
-               json_string_value(json_object_get(labels, "confidentiality")), class ? class : "-",
-               facility ? facility : "-", title ? title : "",
-               json_is_true(json_object_get(document, "conflict")) ? "  CONFLICT" : "",
-               json_is_true(json_object_get(head, "retracted")) ? "  RETRACTED" : "");
-    }
-    if (json_array_size(json_object_get(result, "documents")) == 0) {
-        fprintf(stderr, "nothing that may be shown\n");
-    }
-}
-
-static bool add_documents(struct cli *cli, const Chartmesh__V1__ListReply *reply, json_t *list, struct err *err)
-{
-    for (size_t i = 0; i < reply->n_documents; i++) {
-        const Chartmesh__V1__DocumentView *document = reply->documents[i];
-        json_t *one = json_object(), *heads = json_array();
-        json_array_append_new(list, one);
-        json_set(one, "document", json_pb(document->document));
-        json_set(one, "conflict", json_boolean(document->conflict));
-        json_set(one, "effective_labels", json_labels(document->effective_labels));
-        json_set(one, "heads", heads);
-        if (!add_versions(cli, document->heads, document->n_heads, false, heads, err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 bool cmd_list(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    const char *from = NULL, *until = NULL, *max = NULL;
+    const char *from = NULL, *until = NULL, *max = NULL, *as_of = NULL;
     struct cli_list class = {0}, category = {0}, args = {0};
     const struct cli_option options[] = {
         {"class", "SYSTEM|CODE", "any of these", .list = &class},
@@ -143,6 +191,7 @@ bool cmd_list(struct cli *cli, int argc, char **argv, struct err *err)
         {"from", "TIME", "about this time or later", .text = &from},
         {"until", "TIME", "about an earlier time than this", .text = &until},
         {"max", "U|L|M|N|R|V", "confidentiality up to", .text = &max},
+        {"as-of", "TIME", "what this node knew then", .text = &as_of},
     };
     const struct cli_usage usage = {
         .name = "list",
@@ -151,7 +200,8 @@ bool cmd_list(struct cli *cli, int argc, char **argv, struct err *err)
         .args_max = 1,
         .about = "Lists a patient's documents, as far as the caller may see them: id, confidentiality, class, "
                  "writer, title.",
-        .examples = "  chartmesh list PATIENT\n  chartmesh list clinic.example/PATIENT --from 2024-01-01\n",
+        .examples = "  chartmesh list PATIENT\n  chartmesh list clinic.example/PATIENT --from 2024-01-01\n"
+                    "  chartmesh list PATIENT --as-of 2024-06-30\n",
         .options = options,
         .option_count = COUNT(options),
         .connects = true,
@@ -163,6 +213,7 @@ bool cmd_list(struct cli *cli, int argc, char **argv, struct err *err)
         !cli_codings(cli, "--class", &class, &request.class_, &request.n_class_, err) ||
         !cli_codings(cli, "--category", &category, &request.category, &request.n_category, err) ||
         !cli_period(cli, from, until, &request.clinical, err) ||
+        (as_of && !cli_time(cli, "--as-of", as_of, &request.as_of, err)) ||
         (max && !cli_confidentiality(cli, max, &request.confidentiality_max, err))) {
         return false;
     }
@@ -171,7 +222,7 @@ bool cmd_list(struct cli *cli, int argc, char **argv, struct err *err)
     request.page_size = 256;
     do {
         if (!chartmesh_record_list(cli->client, &request, NULL, &cli->arena, &reply, err) ||
-            !add_documents(cli, reply, list, err)) {
+            !add_documents(cli, reply->documents, reply->n_documents, false, list, err)) {
             json_decref(result);
             return false;
         }
@@ -395,9 +446,12 @@ static bool on_event(void *context, const Chartmesh__V1__WatchEvent *event, bool
     if (!event_json(cli, event, &one, err)) {
         return false;
     }
-    print_event(cli, one);
+    bool counts = event->kind == CHARTMESH__V1__WATCH_KIND__WATCH_KIND_VERSION ||
+                  event->kind == CHARTMESH__V1__WATCH_KIND__WATCH_KIND_REMOVED;
+    if (cli->json || event->kind != CHARTMESH__V1__WATCH_KIND__WATCH_KIND_HEARTBEAT) {
+        print_event(cli, one);
+    }
     json_decref(one);
-    bool counts = event->kind != CHARTMESH__V1__WATCH_KIND__WATCH_KIND_STARTED;
     watching->count += counts;
     *stop = watching->max && watching->count >= watching->max;
     return true;

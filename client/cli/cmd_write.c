@@ -248,6 +248,33 @@ bool cmd_upload(struct cli *cli, int argc, char **argv, struct err *err)
     return true;
 }
 
+bool cmd_abort(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    struct cli_list args = {0};
+    const struct cli_usage usage = {
+        .name = "abort",
+        .args = "ID",
+        .args_min = 1,
+        .args_max = 1,
+        .about = "Gives up an upload that is not finished: what had come goes. ID is what `chartmesh upload` was "
+                 "given\n"
+                 "or said when it broke off. One that is finished stays: `chartmesh retract` is for that.",
+        .examples = "  chartmesh abort 00112233445566778899aabbccddeeff\n",
+        .connects = true,
+    };
+    Chartmesh__V1__AbortUploadRequest request = CHARTMESH__V1__ABORT_UPLOAD_REQUEST__INIT;
+    const Chartmesh__V1__AbortUploadReply *reply;
+    if (!cli_parse(cli, &usage, argc, argv, &args, err) || !cli_connect(cli, err) ||
+        !cli_hex(cli, "upload", args.items[0], ID_LEN, &request.upload, err) ||
+        !chartmesh_record_abort_upload(cli->client, &request, NULL, &cli->arena, &reply, err)) {
+        return false;
+    }
+    json_t *result = json_object();
+    json_set(result, "aborted", json_boolean(reply->aborted));
+    cli_print(cli, result, NULL);
+    return true;
+}
+
 bool cmd_merge(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct facts_options facts = {0};

@@ -198,6 +198,86 @@ def test_python__content_of_many_chunks_goes_up_and_comes_down(network):
     equal(b"".join(piece.data for piece in pieces), content[1 << 20:(1 << 20) + 100])
 
 
+def said_by(network, *args):
+    """What the command line says, as the hospital's application."""
+    return json.loads(network.cli(*args, "--profile", network.emr, "--target", network.hospital.client, "--output",
+                                  "json").stdout)
+
+
+def unfinished_upload(client, subject, upload):
+    """One chunk of two, and then no more."""
+    answers = queue.Queue()
+
+    def requests():
+        yield records_pb2.UploadRequest(header=records_pb2.UploadHeader(
+            upload=upload, subject=subject, length=100000,
+            facts=records_pb2.Facts(media_type="image/dicom", **{"class": NOTE})))
+        offset = answers.get(timeout=DEADLINE_S).offset
+        if offset == 0:
+            yield records_pb2.UploadRequest(piece=records_pb2.UploadPiece(offset=0, data=bytes(70000)))
+
+    first = None
+    try:
+        for answer in client.bidi("/chartmesh.v1.Records/Upload", requests(), records_pb2.UploadReply):
+            first = answer.offset if first is None else first
+            answers.put(answer)
+    except grpc.RpcError as error:
+        equal(error.code(), grpc.StatusCode.INVALID_ARGUMENT)
+    return first
+
+
+def test_python__an_upload_is_aborted_by_who_began_it(network):
+    client, other = Client(network.hospital, network.emr), Client(network.hospital, network.hospital.issue("app", "pacs"))
+    subject, upload = client.register(), os.urandom(16)
+
+    def abort(who):
+        return who.unary("/chartmesh.v1.Records/AbortUpload", records_pb2.AbortUploadRequest(upload=upload),
+                         records_pb2.AbortUploadReply).aborted
+
+    equal(unfinished_upload(client, subject, upload), 0)
+    equal(unfinished_upload(client, subject, upload), 65536)
+    equal(abort(other), False)
+    equal((abort(client), abort(client)), (True, False))
+    equal(unfinished_upload(client, subject, upload), 0)
+    equal(said_by(network, "abort", upload.hex()), {"aborted": True})
+
+
+def test_python__several_documents_are_one_read(network):
+    client = Client(network.hospital, network.emr)
+    subject = client.register()
+    one, two, nowhere = client.put(subject, b"one"), client.put(subject, b"two"), os.urandom(16)
+    request = records_pb2.GetRequest(subject=subject, batch=[records_pb2.GetItem(document=document) for document in
+                                                             (two.document, nowhere, one.document)])
+    reply = client.unary("/chartmesh.v1.Records/Get", request, records_pb2.GetReply)
+    equal([[head.content for head in view.heads] for view in reply.batch], [[b"two"], [], [b"one"]])
+    equal(len(reply.receipt), 96)
+    request.batch.append(request.batch[0])
+    equal(refused(client.unary, "/chartmesh.v1.Records/Get", request, records_pb2.GetReply),
+          ("INVALID_ARGUMENT", "FIELD_INVALID", "batch"))
+    said = said_by(network, "get", subject.patient.hex(), one.document.hex(), nowhere.hex())
+    equal([len(view.get("heads", [])) for view in said["documents"]], [1, 0])
+
+
+def test_python__a_list_as_of_a_time_shows_what_was_known_then(network):
+    client = Client(network.hospital, network.emr)
+    subject = client.register()
+    first = client.put(subject, b"one")
+    then = int(time.time() * 1000)
+    wait_for(lambda: int(time.time() * 1000) > then, "the next millisecond")
+    second = client.put(subject, b"two", fields={"document": first.document, "if_heads": [first.version]})
+    request = records_pb2.ListRequest(subject=subject, **{"class": [NOTE]})
+
+    def heads():
+        reply = client.unary("/chartmesh.v1.Records/List", request, records_pb2.ListReply)
+        return [head.version for view in reply.documents for head in view.heads]
+
+    equal(heads(), [second.version])
+    request.as_of.ms = then
+    equal(heads(), [first.version])
+    request.as_of.ms += 3600 * 1000
+    equal(refused(heads), ("INVALID_ARGUMENT", "FIELD_INVALID", "as_of"))
+
+
 def watch(client, subject):
     stream = client.server_stream("/chartmesh.v1.Records/Watch", records_pb2.WatchRequest(subject=subject),
                                   records_pb2.WatchEvent)
