@@ -161,7 +161,7 @@ static void test_power__a_node_that_does_not_sync_is_found_out(void **state)
         lost += !survives(&f, moment(&f, i, TRIES), LOSS_ALL, i, &err);
     }
     printf("%zu of %d cuts lose something\n", lost, TRIES);
-    assert_true(lost > TRIES / 2);
+    assert_true(lost > TRIES / 4); /* before the first answer there is nothing to lose */
     end(&f);
 }
 
