@@ -122,6 +122,10 @@ static bool among(const struct hash *list, size_t count, struct bytes id)
 bool field_heads(const ProtobufCBinaryData *if_heads, size_t count, const struct hash *heads, size_t heads_len,
                  struct err *err)
 {
+    if (count > SERVICE_HEADS_MAX) {
+        return err_raise_field(err, REASON(TOO_LARGE), "if_heads", "if_heads: at most %d: merge some first",
+                               SERVICE_HEADS_MAX);
+    }
     for (size_t i = 0; i < count; i++) {
         if (if_heads[i].len != HASH_LEN) {
             return err_raise_field(err, REASON(FIELD_INVALID), "if_heads", "if_heads: version ids have 32 bytes");

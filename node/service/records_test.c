@@ -464,6 +464,73 @@ static void test_records__lists_that_show_nothing_fill_no_disk(void **state)
     assert_int_equal(serve_entries(s, CHARTMESH__V1__ENTRY_KIND__ENTRY_KIND_ABSENT), 50);
 }
 
+static void many(struct hash *ids, ProtobufCBinaryData *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = (struct hash){{(uint8_t)i, 9}};
+        out[i] = pb_bytes(BYTES_OF(ids[i]));
+    }
+}
+
+static void test_records__65_heads_and_17_parents_are_too_many(void **state)
+{
+    struct serve *s = *state;
+    struct hash ids[65];
+    ProtobufCBinaryData list[65];
+    many(ids, list, COUNT(list));
+    Chartmesh__V1__PutReply *put = serve_put(s, subject, NULL, "one");
+    Chartmesh__V1__PutRequest request = put_request(s, "two");
+    request.document = put->document;
+    request.if_heads = list;
+    request.n_if_heads = 65;
+    SERVE_FAILS(s, "Records.Put", &request, ERR_INVALID, TOO_LARGE, "if_heads");
+    request.n_if_heads = 64;
+    SERVE_FAILS(s, "Records.Put", &request, ERR_CONFLICT, STALE_HEADS, "");
+    Chartmesh__V1__MergeRequest merge = CHARTMESH__V1__MERGE_REQUEST__INIT;
+    merge.subject = subject;
+    merge.document = put->document;
+    merge.facts = serve_facts(s);
+    merge.parents = list;
+    merge.n_parents = 17;
+    SERVE_FAILS(s, "Records.Merge", &merge, ERR_INVALID, TOO_LARGE, "parents");
+    merge.n_parents = 16;
+    SERVE_FAILS(s, "Records.Merge", &merge, ERR_CONFLICT, STALE_HEADS, "");
+}
+
+static void test_records__a_document_that_fills_a_calls_memory_stays_readable(void **state)
+{
+    struct serve *s = *state;
+    enum { CODES = 64, CODE_LEN = 200 };
+    static Chartmesh__V1__Coding codes[CODES], *list[CODES];
+    static char names[CODES][CODE_LEN + 1];
+    Chartmesh__V1__PutReply *put = serve_put(s, subject, NULL, "first");
+    Chartmesh__V1__PutRequest request = put_request(s, "more");
+    for (size_t i = 0; i < CODES; i++) {
+        chartmesh__v1__coding__init(list[i] = &codes[i]);
+        memset(names[i], 'a' + (int)(i % 26), CODE_LEN);
+        names[i][0] = (char)('0' + i);
+        codes[i].system = names[i];
+        codes[i].code = names[i];
+    }
+    request.facts->category = list;
+    request.facts->n_category = CODES;
+    request.document = put->document;
+    request.n_if_heads = 1;
+    s->budget = 4 << 20;
+    size_t versions = 1;
+    for (ProtobufCMessage *reply = &put->base;; versions++) {
+        request.if_heads = serve_heads(s, &((Chartmesh__V1__PutReply *)(void *)reply)->version, NULL);
+        if (!serve_call(s, "Records.Put", &request.base, &reply)) {
+            break;
+        }
+        assert_in_range(versions, 1, 200);
+    }
+    assert_int_equal(s->err.code, ERR_TOO_MUCH);
+    assert_int_equal(s->err.reason, SERVE_REASON(TOO_LARGE));
+    assert_in_range(versions, 4, 200);
+    assert_int_equal(get(s, put->document)->n_heads, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -489,6 +556,8 @@ int main(void)
         TEST(a_sensitivity_that_no_table_has_is_refused),
         TEST(a_client_clock_a_year_ahead_is_refused_and_an_old_paper_is_not),
         TEST(lists_that_show_nothing_fill_no_disk),
+        TEST(65_heads_and_17_parents_are_too_many),
+        TEST(a_document_that_fills_a_calls_memory_stays_readable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

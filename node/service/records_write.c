@@ -4,13 +4,28 @@
 #include "proto/base/builder.h"
 #include "proto/crypto/seal.h"
 
-enum { PARENTS_MAX = 16, AUTHORED_AHEAD_MS = 24 * 60 * 60 * 1000 };
+enum { PARENTS_MAX = 16, VERSIONS_MAX = 2048, AUTHORED_AHEAD_MS = 24 * 60 * 60 * 1000 };
 
 /* ---- The document ------------------------------------------------------------------------------------------------- */
 
 static bool not_available(const struct service_call *call, struct err *err)
 {
     return gate_absent(call->service->gate, &call->caller, "absent", err);
+}
+
+/* What grows for ever is read by nobody in the end: a document that takes more than a quarter of a call's memory
+ * to load gets no further version, so that everyone can still read it. */
+static bool document_load(struct write *w, struct err *err)
+{
+    struct arena *arena = w->call->arena;
+    size_t before = arena->used;
+    if (!chart_document(w->call->service->chart, &w->subject, &w->document, arena, &w->versions, &w->count, err)) {
+        w->count = 0;
+        return err->code == ERR_NOT_FOUND;
+    }
+    return (w->count < VERSIONS_MAX && arena->used - before <= arena->budget / 4) ||
+           err_raise_reason(err, ERR_TOO_MUCH, REASON(TOO_LARGE),
+                            "document: %zu versions, as many as it can have: begin a new document", w->count);
 }
 
 bool write_begin(struct service_call *call, const struct subject *subject, const struct id *document,
@@ -27,9 +42,7 @@ bool write_begin(struct service_call *call, const struct subject *subject, const
     out->drawn = id_is_zero(document);
     if (out->drawn) {
         out->document = world_random_id(call->service->world);
-    } else if (!chart_document(call->service->chart, subject, document, call->arena, &out->versions, &out->count,
-                               err) &&
-               err->code != ERR_NOT_FOUND) {
+    } else if (!document_load(out, err)) {
         return false;
     }
     if (out->drawn && !known.own) {
@@ -115,6 +128,10 @@ bool write_on(struct write *w, const ProtobufCBinaryData *parents, size_t count,
               struct err *err)
 {
     struct hash id;
+    if (count > PARENTS_MAX) {
+        return err_raise_field(err, REASON(TOO_LARGE), field, "%s: at most %d at once: merge some first", field,
+                               PARENTS_MAX);
+    }
     for (size_t i = 0; i < count; i++) {
         if (!field_hash(parents[i], field, &id, err)) {
             return false;

@@ -20,6 +20,7 @@ enum {
     SERVICE_PIECE_MAX = 256 << 10,
     SERVICE_CODE_MAX = 256,              /* bytes of a system, code, title, name */
     SERVICE_CODINGS_MAX = 64,
+    SERVICE_HEADS_MAX = 64,              /* of a document, as if_heads names them */
     SERVICE_KEY_MAX = 128,               /* bytes of an idempotency key */
     SERVICE_PAGE_MAX = 256,
     SERVICE_ENTRY_OBJECTS = 256,

@@ -4,7 +4,7 @@
 #include "proto/base/builder.h"
 #include "proto/base/reader.h"
 
-enum { WATCH_WAIT_MS = 500, EVENT_ARENA = 8 << 20, PLACE_LEN = 8 };
+enum { WATCH_WAIT_MS = 500, HEARTBEAT_MS = 30 * 1000, EVENT_ARENA = 8 << 20, PLACE_LEN = 8 };
 
 struct watching {
     struct service_call *call;
@@ -12,7 +12,13 @@ struct watching {
     struct subject subject;
     struct bytes key;                    /* what its tokens are bound to */
     struct feed_place at;
+    uint64_t spoke_ms;                   /* when the last event went out */
 };
+
+static bool resync(struct err *err, const char *why)
+{
+    return err_raise_reason(err, ERR_CONFLICT, REASON(RESYNC), "watch: resync: %s", why);
+}
 
 static bool begin(struct watching *w, const Chartmesh__V1__WatchRequest *request, struct err *err)
 {
@@ -31,8 +37,12 @@ static bool begin(struct watching *w, const Chartmesh__V1__WatchRequest *request
         return false;
     }
     struct reader r = reader_of(state);
+    uint64_t end = w->at.number;
     w->at.number = read_u64be(&r);
-    return reader_end(&r) || err_raise(err, ERR_INTERNAL, "resume token: a state of %zu bytes", state.len);
+    if (!reader_end(&r)) {
+        return err_raise(err, ERR_INTERNAL, "resume token: a state of %zu bytes", state.len);
+    }
+    return w->at.number <= end || resync(err, "the token is of a place that is still to come");
 }
 
 /* `call` is this event's: its arena ends with it. */
@@ -46,6 +56,7 @@ static bool send_event(struct watching *w, const struct service_call *call, Char
         return false;
     }
     event->resume_token = pb_bytes(token);
+    w->spoke_ms = world_mono_ms(call->service->world);
     return call->stream->send(call->stream->context, &event->base, err);
 }
 
@@ -59,10 +70,14 @@ static bool next_event(struct watching *w, bool *none, struct err *err)
     struct feed_row row;
     bool visible;
     call.arena = &arena;
+    uint64_t expected = w->at.number + 1;
     *none = false;
     if (!log_feed_next(call.service->log, &w->at, &arena, &value, err)) {
         *none = err->code == ERR_NOT_FOUND;
         return *none;
+    }
+    if (w->at.number != expected) {
+        return resync(err, "the feed no longer goes back so far");
     }
     if (!feed_row_decode(value, &row, err)) {
         return false;
@@ -72,6 +87,17 @@ static bool next_event(struct watching *w, bool *none, struct err *err)
     }
     return gate_event(call.service->gate, &call.caller, &row, &arena, &event, &visible, err) &&
            (!visible || send_event(w, &call, &event, err));
+}
+
+/* For who sees nothing of what happens: a newer token, so that what was passed over is not looked at again. */
+static bool heartbeat(struct watching *w, struct err *err)
+{
+    AUTO_ARENA(arena, EVENT_ARENA);
+    struct service_call call = *w->call;
+    Chartmesh__V1__WatchEvent event = CHARTMESH__V1__WATCH_EVENT__INIT;
+    call.arena = &arena;
+    event.kind = CHARTMESH__V1__WATCH_KIND__WATCH_KIND_HEARTBEAT;
+    return world_mono_ms(call.service->world) - w->spoke_ms < HEARTBEAT_MS || send_event(w, &call, &event, err);
 }
 
 bool records_watch(struct service_call *call, const ProtobufCMessage *in, struct err *err)
@@ -84,7 +110,7 @@ bool records_watch(struct service_call *call, const ProtobufCMessage *in, struct
     }
     while (!call->stream->cancelled(call->stream->context)) {
         bool none;
-        if (!next_event(&w, &none, err)) {
+        if (!next_event(&w, &none, err) || !heartbeat(&w, err)) {
             return false;
         }
         if (none) {

@@ -126,13 +126,42 @@ static void test_watch__removed_is_for_those_who_may_have_known(void **state)
     assert_int_equal(removed_seen(s, &request), 0);
 }
 
+static void test_watch__a_token_outlives_a_restart(void **state)
+{
+    struct serve *s = *state;
+    Chartmesh__V1__WatchRequest request = CHARTMESH__V1__WATCH_REQUEST__INIT;
+    request.resume_token = start_token(s, &request);
+    serve_put(s, subject, NULL, "while nobody watched");
+    serve_restart(s);
+    s->idle = 3;
+    assert_false(serve_call(s, "Records.Watch", &request.base, NULL));
+    assert_int_equal(s->got_len, 2);
+    assert_int_equal(event(s, 1)->kind, CHARTMESH__V1__WATCH_KIND__WATCH_KIND_VERSION);
+    serve_as(s, "app/other", "alice", NODE_PHYSICIAN, "TREAT");
+    SERVE_FAILS(s, "Records.Watch", &request, ERR_INVALID, TOKEN_INVALID, "resume_token");
+}
+
+static void test_watch__who_sees_nothing_gets_a_newer_token(void **state)
+{
+    struct serve *s = *state;
+    Chartmesh__V1__WatchRequest request = CHARTMESH__V1__WATCH_REQUEST__INIT;
+    serve_as(s, "app/emr", "carl", NODE_CLERK, "TREAT");
+    s->idle = 70; /* half a second each */
+    assert_false(serve_call(s, "Records.Watch", &request.base, NULL));
+    assert_int_equal(s->err.code, ERR_CANCELLED);
+    assert_int_equal(s->got_len, 2);
+    assert_int_equal(event(s, 1)->kind, CHARTMESH__V1__WATCH_KIND__WATCH_KIND_HEARTBEAT);
+    assert_int_equal(event(s, 1)->resume_token.len, 128);
+    assert_null(event(s, 1)->subject);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_watch__##name, setup, teardown)
-        TEST(a_watch_starts_shows_what_comes_and_resumes),
-        TEST(a_watch_shows_nothing_that_may_not_be_read),
-        TEST(removed_is_for_those_who_may_have_known),
+        TEST(a_watch_starts_shows_what_comes_and_resumes), TEST(a_watch_shows_nothing_that_may_not_be_read),
+        TEST(removed_is_for_those_who_may_have_known),     TEST(a_token_outlives_a_restart),
+        TEST(who_sees_nothing_gets_a_newer_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
