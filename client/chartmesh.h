@@ -96,7 +96,8 @@ struct chartmesh_call {
       list_authorities_reply, false)                                                                              \
     X(admin_status, "Admin", "Status", StatusRequest, StatusReply, status_reply, false)                           \
     X(admin_peers, "Admin", "Peers", PeersRequest, PeersReply, peers_reply, false)                                \
-    X(admin_reload, "Admin", "Reload", ReloadRequest, ReloadReply, reload_reply, false)
+    X(admin_reload, "Admin", "Reload", ReloadRequest, ReloadReply, reload_reply, false)                           \
+    X(admin_resume_peer, "Admin", "ResumePeer", ResumePeerRequest, ResumePeerReply, resume_peer_reply, false)
 
 /* chartmesh_patient_register(node, &request, call, &arena, &reply, &err) and so on. `call` may be NULL; the reply
  * lives in `arena`. */

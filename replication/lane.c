@@ -28,7 +28,7 @@ struct lane *lane_new(const struct lane_config *config, const struct lane_kept *
 {
     struct lane *lane = heap(sizeof *lane);
     lane->config = *config;
-    lane->link_next = 1;
+    lane->link_next = MAX(config->first_link, (uint64_t)1);
     lane->chance = config->seed;
     lane->out.stream = (struct stream){.network = config->network,
                                        .sender = config->self,
@@ -158,6 +158,7 @@ void lane_halt(struct step *step, const char *rule, const char *text)
     update->rule = step_text(step, rule);
     update->text = step_text(step, text);
     step->lane->state = LANE_HALTED;
+    snprintf(step->lane->last, sizeof step->lane->last, "%s: %s", rule, text);
     for (size_t i = 0; i < LANE_LINKS_MAX; i++) {
         if (step->lane->links[i].state != LINK_FREE) {
             link_end(step, &step->lane->links[i], rule, text);
@@ -370,6 +371,9 @@ bool lane_step(struct lane *lane, const struct lane_event *event, struct arena *
     case LANE_TAKEN:
         ok = pull_taken(&step, err);
         break;
+    case LANE_STOP:
+        lane_halt(&step, "STOPPED", event->why);
+        break;
     case LANE_SERVED:
         ok = serve_served(&step, err);
         break;
@@ -388,7 +392,8 @@ struct lane_status lane_status(const struct lane *lane)
                                  .acked = lane->out.acked.n,
                                  .stored = lane->in.stored.n,
                                  .peer_incarnation = lane->in.stream.incarnation,
-                                 .peer_roster_version = lane->peer_roster_version};
+                                 .peer_roster_version = lane->peer_roster_version,
+                                 .next_link = lane->link_next};
     for (size_t i = 0; i < LANE_PULLS_MAX; i++) {
         status.pulls += lane->pull.pulls[i].used;
     }

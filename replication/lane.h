@@ -56,6 +56,7 @@ struct lane_config {
     const struct signing_key *key;       /* our statement key */
     bool dials;                          /* we know where to reach them */
     uint64_t seed;                       /* of the jitter */
+    uint64_t first_link;                 /* lane_status.next_link of the lane that this one follows; 0: none */
 };
 
 /* What the node kept: all zero at the first start. Copied. */
@@ -91,6 +92,7 @@ enum lane_event_kind {
     LANE_WANTED,         /* `pull`: content that lacks chunks */
     LANE_TAKEN,          /* answer to TAKE */
     LANE_SERVED,         /* answer to SERVE: `frame`, empty: not given */
+    LANE_STOP,           /* the node cannot go on with this lane: it is HALTED; `why` says why */
 };
 
 /* Answer to MAKE. Fresh numbers begin where the last ended. `chains` after each. Empty `frame` with a count:
@@ -137,6 +139,7 @@ struct lane_event {
     struct lane_stored stored;
     struct lane_pull pull;
     struct lane_taken taken;
+    const char *why;
 };
 
 /* ---- Updates ----------------------------------------------------------------------------------------------- */
@@ -223,6 +226,7 @@ struct lane_status {
     uint64_t stored; /* theirs */
     uint64_t peer_incarnation, peer_roster_version;
     size_t pulls;
+    uint64_t next_link;
     char last[160]; /* why the last link closed; "" */
 };
 struct lane_status lane_status(const struct lane *lane);

@@ -930,6 +930,20 @@ static void test_lane__a_node_that_was_set_back_learns_it_from_its_peer(void **s
     assert_int_equal(lane_status(p->sides[0].lane).state, LANE_HALTED);
 }
 
+static void test_lane__what_the_node_cannot_go_on_with_stops_until_it_begins_anew(void **state)
+{
+    struct pair *p = *state;
+    connect_both(p);
+    tell(p, 0, (struct lane_event){.kind = LANE_STOP, .why = "no room"});
+    struct lane_status status = lane_status(p->sides[0].lane);
+    assert_int_equal(status.state, LANE_HALTED);
+    assert_string_equal(status.last, "STOPPED: no room");
+    assert_string_equal(p->sides[0].alarm, "STOPPED");
+    tick(p, LANE_BACKOFF_MAX_MS);
+    assert_int_equal(lane_status(p->sides[0].lane).state, LANE_HALTED);
+    assert_int_equal(lane_status(p->sides[0].lane).next_link, status.next_link); /* and it dials no more */
+}
+
 static void test_lane__large_content_is_pulled_and_goes_on_where_it_stopped(void **state)
 {
     struct pair *p = *state;
@@ -1032,6 +1046,7 @@ int main(void)
         CASE(test_lane__the_first_frame_is_a_hello_and_only_the_first),
         CASE(test_lane__garbage_and_oversized_frames_close_the_link),
         CASE(test_lane__a_node_that_was_set_back_learns_it_from_its_peer),
+        CASE(test_lane__what_the_node_cannot_go_on_with_stops_until_it_begins_anew),
         CASE(test_lane__large_content_is_pulled_and_goes_on_where_it_stopped),
         CASE(test_I25_I26_any_schedule_of_losses_and_crashes_ends_with_both_in_agreement),
     };

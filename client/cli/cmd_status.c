@@ -1,4 +1,4 @@
-/* chartmesh status, reload, peer list: for facility IT. */
+/* chartmesh status, reload, peer: for facility IT. */
 #include <stdio.h>
 
 #include "client/cli/commands.h"
@@ -142,6 +142,37 @@ bool cmd_peer_list(struct cli *cli, int argc, char **argv, struct err *err)
         json_array_append_new(peers, peer_json(reply->peers[i]));
     }
     json_set(result, "peers", peers);
+    cli_print(cli, result, NULL);
+    return true;
+}
+
+bool cmd_peer_resume(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    const struct cli_usage usage = {
+        .name = "peer resume",
+        .args = "FACILITY",
+        .args_min = 1,
+        .args_max = 1,
+        .about =
+            "Lets the lanes to a facility that have stopped begin anew. First find out why they stopped (status,\n"
+            "peer list) and see to it: what made them stop is looked at again at the next greeting.",
+        .examples = "  chartmesh peer resume clinic.example --profile st-anna/clients/admin-it/profile\n",
+        .connects = true,
+    };
+    Chartmesh__V1__ResumePeerRequest request = CHARTMESH__V1__RESUME_PEER_REQUEST__INIT;
+    const Chartmesh__V1__ResumePeerReply *reply;
+    struct cli_list args = {0};
+    struct id facility;
+    if (!cli_parse(cli, &usage, argc, argv, &args, err) || !cli_facility(cli, args.items[0], &facility, err) ||
+        !cli_connect(cli, err)) {
+        return false;
+    }
+    request.facility = (ProtobufCBinaryData){ID_LEN, facility.bytes};
+    if (!chartmesh_admin_resume_peer(cli->client, &request, NULL, &cli->arena, &reply, err)) {
+        return false;
+    }
+    json_t *result = json_object();
+    json_set(result, "resumed", json_integer((json_int_t)reply->resumed));
     cli_print(cli, result, NULL);
     return true;
 }

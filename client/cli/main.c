@@ -19,6 +19,7 @@ static const struct command {
     {"status", cmd_status, "the node's state"},
     {"reload", cmd_reload, "have the node read configuration and certificates again"},
     {"peer list", cmd_peer_list, "the other facilities, and how far their lanes are"},
+    {"peer resume", cmd_peer_resume, "let lanes that stopped go on"},
     {"patient register", cmd_patient_register, "a new patient, from a FHIR Patient resource"},
     {"patient update", cmd_patient_update, "a patient's identity, anew"},
     {"patient get", cmd_patient_get, "a patient's identity"},

@@ -100,6 +100,8 @@ struct config {
     uint64_t upload_bytes; /* the lengths of those of one principal together */
     uint32_t workers; /* of the service lane */
     uint64_t request_memory, store_memory; /* bytes; per request, and RocksDB's caches together */
+    uint64_t calls_memory;                   /* bytes; all calls together */
+    uint32_t principal_calls, principal_streams, principal_connections, principal_calls_per_s; /* of each caller */
 
     /* The log. */
     uint32_t map_epoch_s, map_epoch_entries;

@@ -38,7 +38,7 @@ struct channel {
     struct world_lock *lock;
     struct mail *first, **last;
     size_t bytes, events;
-    bool running, ticking, waking, stopping;
+    bool running, ticking, waking, stopping, resuming;
     uint64_t accepted;                   /* last even link */
     struct lane_status status;
     bool idle;

@@ -111,6 +111,9 @@ static bool carry_out(struct channel *ch, const struct lane_update *u, struct ar
         return pull_refill(ch, arena, err);
     case LANE_DO_ALARM:
         channel_log(ch, "ALARM", u->text);
+        if (ch->peers->options.alarm) {
+            ch->peers->options.alarm(ch->peers->options.log_context, to, u->rule);
+        }
         return true;
     }
     return err_raise(err, ERR_INTERNAL, "peer: update %d", u->kind);
@@ -137,36 +140,73 @@ bool channel_tell(struct channel *ch, struct lane_event *event, struct arena *ar
 
 /* ---- Serving one channel ------------------------------------------------------------------------------------------- */
 
-/* A broken rule of our own machine is a bug that must not go on: the process ends (world.h). */
-static void must(struct channel *ch, bool ok, const struct err *err)
+static bool work_due(struct channel *ch, struct err *err)
 {
-    if (!ok) {
-        channel_log(ch, "fatal", err->text);
-        world_fatal(ch->peers->world, err);
+    while (ch->make_due || ch->serve_due) {
+        if (ch->make_due) {
+            ch->make_due = false;
+            if (!send_make(ch, &ch->make, err)) {
+                return false;
+            }
+        }
+        if (ch->serve_due) {
+            ch->serve_due = false;
+            if (!pull_serve(ch, &ch->serve, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool work_on(struct channel *ch, const struct mail *mail, struct err *err)
+{
+    AUTO_ARENA(arena, EVENT_ARENA);
+    struct lane_event event = {.kind = mail->kind, .link = mail->link, .frame = mail->frame};
+    if (!channel_tell(ch, &event, &arena, err)) {
+        return false;
+    }
+    if (mail->kind == LANE_TICK && world_mono_ms(ch->peers->world) >= ch->retry_ms) {
+        ch->retry_ms = world_mono_ms(ch->peers->world) + RETRY_MS;
+        event = (struct lane_event){.kind = LANE_WAKE};
+        if (!channel_tell(ch, &event, &arena, err)) {
+            return false;
+        }
+    }
+    return work_due(ch, err);
+}
+
+/* What the store says ends the process: what it holds is not what was acknowledged. */
+static bool is_of_store(const struct err *err)
+{
+    return err->code == ERR_CORRUPT || err->code == ERR_UNAVAILABLE;
+}
+
+/* A lane that this node cannot go on with stops, with the reason, until an operator resumes it: what came is not
+ * acknowledged and will come again. Nobody else is touched. */
+static void stop_lane(struct channel *ch, const struct err *why)
+{
+    AUTO_ARENA(arena, EVENT_ARENA);
+    struct err err;
+    struct lane_event event = {.kind = LANE_STOP, .why = why->text};
+    ch->make_due = ch->serve_due = false;
+    channel_log(ch, "stopped", why->text);
+    if (!channel_tell(ch, &event, &arena, &err)) {
+        world_fatal(ch->peers->world, &err);
     }
 }
 
 static void serve_mail(struct channel *ch, const struct mail *mail)
 {
-    AUTO_ARENA(arena, EVENT_ARENA);
     struct err err;
-    struct lane_event event = {.kind = mail->kind, .link = mail->link, .frame = mail->frame};
-    must(ch, channel_tell(ch, &event, &arena, &err), &err);
-    if (mail->kind == LANE_TICK && world_mono_ms(ch->peers->world) >= ch->retry_ms) {
-        ch->retry_ms = world_mono_ms(ch->peers->world) + RETRY_MS;
-        event = (struct lane_event){.kind = LANE_WAKE};
-        must(ch, channel_tell(ch, &event, &arena, &err), &err);
+    if (work_on(ch, mail, &err)) {
+        return;
     }
-    while (ch->make_due || ch->serve_due) {
-        if (ch->make_due) {
-            ch->make_due = false;
-            must(ch, send_make(ch, &ch->make, &err), &err);
-        }
-        if (ch->serve_due) {
-            ch->serve_due = false;
-            must(ch, pull_serve(ch, &ch->serve, &err), &err);
-        }
+    if (is_of_store(&err)) {
+        channel_log(ch, "fatal", err.text);
+        world_fatal(ch->peers->world, &err);
     }
+    stop_lane(ch, &err);
 }
 
 static struct mail *next_mail(struct channel *ch)
@@ -190,10 +230,34 @@ static struct mail *next_mail(struct channel *ch)
     return mail;
 }
 
+static bool channel_load(struct channel *ch, struct lane **out, struct err *err);
+
+/* A lane that had stopped begins anew from what is stored. */
+static void resume_lane(struct channel *ch)
+{
+    struct lane *fresh;
+    struct err err;
+    world_lock_take(ch->lock);
+    bool due = ch->resuming;
+    ch->resuming = false;
+    world_lock_give(ch->lock);
+    if (!due) {
+        return;
+    }
+    if (!channel_load(ch, &fresh, &err)) {
+        channel_log(ch, "not_resumed", err.text);
+        return;
+    }
+    lane_free(ch->machine);
+    ch->machine = fresh;
+    channel_log(ch, "resumed", "");
+}
+
 /* One piece of mail, then to the end of the workers' queue: channels take turns. */
 static void channel_run(void *arg)
 {
     struct channel *ch = arg;
+    resume_lane(ch);
     struct mail *mail = next_mail(ch);
     if (mail) {
         serve_mail(ch, mail);
@@ -236,7 +300,7 @@ static bool post(struct channel *ch, enum lane_event_kind kind, uint64_t link, s
 
 /* ---- Opening ------------------------------------------------------------------------------------------------------- */
 
-static bool channel_load(struct channel *ch, struct err *err)
+static bool channel_load(struct channel *ch, struct lane **out, struct err *err)
 {
     AUTO_ARENA(arena, KEPT_ARENA);
     const struct peers_options *options = &ch->peers->options;
@@ -266,7 +330,8 @@ static bool channel_load(struct channel *ch, struct err *err)
         .epoch = log_epoch_statement(log),
         .key = keys_statement(chart_keys(options->chart)),
         .dials = options->transport.can_dial(options->transport.context, &ch->peer->facility),
-        .seed = world_random_u64(ch->peers->world)};
+        .seed = world_random_u64(ch->peers->world),
+        .first_link = ch->machine ? lane_status(ch->machine).next_link : 0};
     const struct lane_kept kept = {.acked = ours.acked,
                                    .chains = chains,
                                    .count = count,
@@ -276,8 +341,7 @@ static bool channel_load(struct channel *ch, struct err *err)
                                    .their_head = theirs.head,
                                    .except = theirs.except,
                                    .except_count = theirs.except_count};
-    ch->machine = lane_new(&config, &kept);
-    ch->status = lane_status(ch->machine);
+    *out = lane_new(&config, &kept);
     return true;
 }
 
@@ -291,7 +355,11 @@ static bool channel_init(struct channel *ch, struct peers *peers, struct peer *p
                            .lock = world_lock_new(peers->world),
                            .fit = 64};
     ch->last = &ch->first;
-    return channel_load(ch, err);
+    if (!channel_load(ch, &ch->machine, err)) {
+        return false;
+    }
+    ch->status = lane_status(ch->machine);
+    return true;
 }
 
 static void channel_done(struct channel *ch)
@@ -555,6 +623,27 @@ bool peers_status(struct peers *peers, struct arena *arena, struct peer_status *
             return false;
         }
     }
+    return true;
+}
+
+static unsigned channel_resume(struct channel *ch)
+{
+    world_lock_take(ch->lock);
+    bool stopped = ch->status.state == LANE_HALTED;
+    ch->resuming = ch->resuming || stopped;
+    ch->status.state = stopped ? LANE_DOWN : ch->status.state;
+    world_lock_give(ch->lock);
+    post(ch, LANE_TICK, 0, BYTES_NONE);
+    return stopped;
+}
+
+bool peers_resume(struct peers *peers, const struct id *facility, unsigned *resumed, struct err *err)
+{
+    struct peer *peer = peer_find(peers, facility);
+    if (!peer) {
+        return err_raise(err, ERR_NOT_FOUND, "peer: no such facility");
+    }
+    *resumed = channel_resume(&peer->control) + channel_resume(&peer->bulk);
     return true;
 }
 

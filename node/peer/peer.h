@@ -49,6 +49,10 @@ struct peers_options {
     uint32_t tick_ms; /* 0: 200 */
     bool cosign; /* ask peers to cosign our checkpoints */
 
+    /* alarm (may be NULL): a lane stopped; `rule` is SELF_ROLLED_BACK, KEY_IN_TWO_HANDS, PEER_ROLLED_BACK or
+     * STOPPED. With log_context, from a channel's task. */
+    void (*alarm)(void *context, const struct id *peer, const char *rule);
+
     /* log (may be NULL): one event for the node's log: ids and rules, never content. Any thread. */
     void (*log)(void *context, const struct id *peer, const char *lane, const char *event, const char *text);
     void *log_context;
@@ -93,6 +97,10 @@ struct peer_status {
 };
 NODISCARD bool peers_status(struct peers *peers, struct arena *arena, struct peer_status **out, size_t *count,
                             struct err *err);
+
+/* peers_resume lets the lanes of a peer that have stopped begin anew from what is stored; *resumed counts them.
+ * ERR_NOT_FOUND: no such peer. */
+NODISCARD bool peers_resume(struct peers *peers, const struct id *facility, unsigned *resumed, struct err *err);
 
 /* peers_idle: every channel that is connected has nothing left to do. */
 bool peers_idle(struct peers *peers);

@@ -236,6 +236,14 @@ static bool bind_methods(struct client_port *port, struct err *err)
     return true;
 }
 
+static struct rpc_limits limits_of(const struct config *config)
+{
+    return (struct rpc_limits){.calls_max = config->principal_calls,
+                               .streams_max = config->principal_streams,
+                               .connections_max = config->principal_connections,
+                               .rate = config->principal_calls_per_s};
+}
+
 static void name_own(struct client_port *port, const struct config *config)
 {
     char network[2 * ID_LEN + 1];
@@ -268,6 +276,7 @@ bool client_port_open(const struct client_port_options *options, struct client_p
                                                              .finished = finished,
                                                              .ctx = port,
                                                              .streams_max = config->max_streams,
+                                                             .limits = limits_of(config),
                                                          },
                                                          &port->server, err);
     if (!ok) {

@@ -48,7 +48,7 @@ struct links {
     struct world_lock *lock;         /* of everything below */
     struct world_event *change;
     struct peers *peers;             /* NULL: not begun */
-    bool ending;
+    bool ending, isolated;
     struct link *list;
     struct route *routes;
 };
@@ -287,7 +287,7 @@ static bool start_link(struct link *link, struct err *err)
     struct rpc_channel *channel;
     const struct rpc_options options = {.queue_max = QUEUE_MAX, .lane = RPC_WORK};
     const char *path = link->lane == CHARTMESH__V1__LANE__LANE_CONTROL ? CONTROL_PATH : BULK_PATH;
-    if (link->ended || links->ending) {
+    if (link->ended || links->ending || links->isolated) {
         return err_raise(err, ERR_CANCELLED, "peer: not dialed any more");
     }
     /* The stream may close before rpc_stream_dial has returned: on_closed waits for the lock. */
@@ -339,6 +339,9 @@ bool links_accept(struct links *links, const struct id *facility, Chartmesh__V1_
     bool ok = (!links->ending ||
                err_raise_reason(err, ERR_UNAVAILABLE, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_DRAINING,
                                 "the node is going down")) &&
+              (!links->isolated ||
+               err_raise_reason(err, ERR_UNAVAILABLE, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_STATE,
+                                "the node is isolated until its operator has seen to it")) &&
               peers_accept(links->peers, facility, lane, &link->number, err);
     if (!ok) {
         free(link);
@@ -496,6 +499,18 @@ void links_begin(struct links *links, struct peers *peers)
     AUTO_LOCKED(held, links->lock);
     links->peers = peers;
     world_event_signal(links->change);
+}
+
+void links_isolate(struct links *links, bool isolated)
+{
+    struct err why;
+    err_raise_reason(&why, ERR_UNAVAILABLE, CHARTMESH__V1__ERROR_REASON__ERROR_REASON_STATE,
+                     "the node is isolated until its operator has seen to it");
+    AUTO_LOCKED(held, links->lock);
+    links->isolated = isolated;
+    for (struct link *link = links->list; link && isolated; link = link->next) {
+        end_link(link, &why);
+    }
 }
 
 void links_end(struct links *links)

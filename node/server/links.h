@@ -39,6 +39,9 @@ NODISCARD bool links_reload(struct links *links, const struct rpc_tls *tls, stru
 /* links_check ends the links to facilities that are members no longer. */
 void links_check(struct links *links);
 
+/* links_isolate ends every link and, until it is called with false, lets none begin (I4). */
+void links_isolate(struct links *links, bool isolated);
+
 /* links_end closes every link and dials no more; links_close waits for them and frees. NULL is fine. */
 void links_end(struct links *links);
 void links_close(struct links *links);

@@ -74,6 +74,50 @@ static void peer_event(void *context, const struct id *peer, const char *lane, c
                       .event = event, .peer = bytes_hex(BYTES_OF(*peer), hex), .lane = lane, .text = text});
 }
 
+static bool is_ours(const char *rule)
+{
+    return strncmp(rule, "SELF_ROLLED_BACK", 16) == 0 || strncmp(rule, "KEY_IN_TWO_HANDS", 16) == 0;
+}
+
+/* A peer holds what we signed and do not have: whatever we tell others may be taken back (I4). */
+static void peer_alarm(void *context, const struct id *peer, const char *rule)
+{
+    struct server *server = context;
+    (void)peer;
+    if (is_ours(rule)) {
+        server->isolated = true;
+        links_isolate(server->links, true);
+    }
+}
+
+static bool still_alarmed(struct server *server, struct arena *arena, bool *out, struct err *err)
+{
+    struct peer_status *list;
+    size_t count;
+    *out = false;
+    if (!peers_status(server->peers, arena, &list, &count, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        *out = *out || (list[i].control.state == LANE_HALTED && is_ours(list[i].control.last)) ||
+               (list[i].bulk.state == LANE_HALTED && is_ours(list[i].bulk.last));
+    }
+    return true;
+}
+
+static bool admin_resume(void *context, const struct id *facility, struct arena *arena, unsigned *resumed,
+                         struct err *err)
+{
+    struct server *server = context;
+    bool alarmed;
+    if (!peers_resume(server->peers, facility, resumed, err) || !still_alarmed(server, arena, &alarmed, err)) {
+        return false;
+    }
+    server->isolated = alarmed;
+    links_isolate(server->links, alarmed);
+    return true;
+}
+
 static bool role_may(void *context, const char *role, const char *purpose, const char *rpc)
 {
     struct server *server = context;
@@ -208,6 +252,7 @@ static bool open_rpc(struct server *server, struct err *err)
     const struct rpc_config options = {
         .work_threads = config->workers,
         .watch_threads = MAX(config->max_watches, 1),
+        .calls_memory_max = config->calls_memory,
         .fd_max = (int)config->max_connections + FDS_FOR_FILES,
         .connections_max = config->max_connections,
         .deaf = port_deaf,
@@ -232,6 +277,7 @@ static void fill_service(struct server *server)
         .peers = admin_peers,
         .status = admin_status,
         .reload = admin_reload,
+        .resume = admin_resume,
         .may_write = may_write,
         .context = server,
     };
@@ -252,6 +298,7 @@ static bool open_peers(struct server *server, const struct rpc_tls *tls, struct 
         .domain = config->domain,
         .transport = links_transport(server->links),
         .cosign = config->cosign,
+        .alarm = peer_alarm,
         .log = peer_event,
         .log_context = server,
     };

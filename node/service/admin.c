@@ -107,6 +107,27 @@ static bool reload(struct service_call *call, const ProtobufCMessage *in, Protob
                            : err_raise_reason(err, ERR_STATE, REASON(STATE), "this node has nothing to reload");
 }
 
+static bool resume_peer(struct service_call *call, const ProtobufCMessage *in, ProtobufCMessage *reply,
+                        struct err *err)
+{
+    const Chartmesh__V1__ResumePeerRequest *request = (const void *)in;
+    Chartmesh__V1__ResumePeerReply *out = (void *)reply;
+    struct service *service = call->service;
+    struct id facility;
+    unsigned resumed;
+    if (!field_id(request->facility, "facility", &facility, err)) {
+        return false;
+    }
+    if (!service->resume) {
+        return err_raise_reason(err, ERR_STATE, REASON(STATE), "this node has no peers");
+    }
+    if (!service->resume(service->context, &facility, call->arena, &resumed, err)) {
+        return false;
+    }
+    out->resumed = resumed;
+    return true;
+}
+
 size_t admin_methods(const struct service_method **out)
 {
     static const struct service_method methods[] = {
@@ -134,6 +155,14 @@ size_t admin_methods(const struct service_method **out)
          .kinds = SERVICE_ADMIN,
          .max_request = SERVICE_SMALL_MAX,
          .unary = reload},
+        {.path = "/chartmesh.v1.Admin/ResumePeer",
+         .name = "Admin.ResumePeer",
+         .shape = METHOD_UNARY,
+         .in = &chartmesh__v1__resume_peer_request__descriptor,
+         .out = &chartmesh__v1__resume_peer_reply__descriptor,
+         .kinds = SERVICE_ADMIN,
+         .max_request = SERVICE_SMALL_MAX,
+         .unary = resume_peer},
     };
     *out = methods;
     return COUNT(methods);

@@ -434,6 +434,26 @@ static void *admin_reload(struct scene *at)
     return FRESH(at, reload_request);
 }
 
+static bool resume(void *context, const struct id *facility, struct arena *arena, unsigned *resumed,
+                   struct err *err)
+{
+    void *memory;
+    (void)context;
+    (void)facility;
+    *resumed = 0;
+    return arena_alloc(arena, 64, &memory, err);
+}
+
+static void *admin_resume_peer(struct scene *at)
+{
+    static struct id facility = {.bytes = {1}};
+    as_admin(at);
+    at->s->service.resume = resume;
+    Chartmesh__V1__ResumePeerRequest *request = FRESH(at, resume_peer_request);
+    request->facility = pb_bytes(BYTES_OF(facility));
+    return request;
+}
+
 static const struct {
     const char *name;
     void *(*request)(struct scene *at);
@@ -475,6 +495,7 @@ static const struct {
     {"Admin.Status", admin_status},
     {"Admin.Peers", admin_peers},
     {"Admin.Reload", admin_reload},
+    {"Admin.ResumePeer", admin_resume_peer},
 };
 
 /* ---- The sweep -------------------------------------------------------------------------------------------------- */

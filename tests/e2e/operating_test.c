@@ -169,6 +169,49 @@ static void test_operating__a_denied_certificate_loses_access_without_a_restart(
     assert_ok(may_call(f, emr, &err));
 }
 
+struct watching {
+    struct fixture *f;
+    struct chartmesh *admin;
+    bool denied;
+};
+
+/* Once the watch stands, who watches is denied. */
+static bool on_event(void *context, const Chartmesh__V1__WatchEvent *event, bool *stop, struct err *err)
+{
+    struct watching *watching = context;
+    char list[400];
+    (void)stop;
+    (void)err;
+    if (event->kind == CHARTMESH__V1__WATCH_KIND__WATCH_KIND_STARTED && !watching->denied) {
+        snprintf(list, sizeof list, "id %s\n", spiffe_of(watching->f, CLIENT_APP, "emr"));
+        write_file(watching->f, "denied", list);
+        assert_outcome(reload(watching->f, watching->admin), "client.deny", OUTCOME(TAKEN), "");
+        watching->denied = true;
+    }
+    return true;
+}
+
+static void test_operating__a_denied_certificate_loses_its_open_streams(void **state)
+{
+    static const char patient[] = "{\"resourceType\":\"Patient\",\"name\":[{\"family\":\"Muster\"}]}";
+    struct fixture *f = *state;
+    struct err err;
+    configure(f, "client {", "client {\n    deny = denied");
+    write_file(f, "denied", "");
+    nodes_start(f->nodes, 0);
+    Chartmesh__V1__RegisterRequest about = CHARTMESH__V1__REGISTER_REQUEST__INIT;
+    Chartmesh__V1__WatchRequest request = CHARTMESH__V1__WATCH_REQUEST__INIT;
+    const Chartmesh__V1__RegisterReply *registered;
+    struct watching watching = {.f = f, .admin = as(f, CLIENT_ADMIN, "it")};
+    const struct chartmesh_watcher watcher = {.each = on_event, .context = &watching};
+    struct chartmesh *emr = as(f, CLIENT_APP, "emr");
+    about.resource = PB(bytes_str(patient));
+    assert_ok(chartmesh_patient_register(emr, &about, NULL, &f->arena, &registered, &err));
+    request.subject = registered->subject;
+    assert_err(ERR_DENIED, chartmesh_watch(emr, &request, &watcher, NULL, &err));
+    assert_true(watching.denied);
+}
+
 static void test_operating__a_node_does_not_start_without_its_deny_list(void **state)
 {
     struct fixture *f = *state;
@@ -449,6 +492,7 @@ int main(int argc, char **argv)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
         CASE(test_operating__a_denied_certificate_loses_access_without_a_restart),
+        CASE(test_operating__a_denied_certificate_loses_its_open_streams),
         CASE(test_operating__a_node_does_not_start_without_its_deny_list),
         CASE(test_operating__a_certificate_for_too_long_a_life_is_refused),
         CASE(test_operating__a_wrong_configuration_leaves_the_old_in_force),
