@@ -48,8 +48,8 @@ struct hash chain_next(const struct hash *chain, const struct hash *commitment)
  * atomic so that a snapshot may be read and freed on another thread while the map grows. */
 struct node {
     atomic_uint refs;
-    bool leaf;
-    struct hash hash;
+    bool leaf, stale;
+    struct hash hash;                        /* unless stale */
     struct node *child[2];                   /* a branch's; NULL: nothing below */
     struct hash pair[];                      /* a leaf's key and value; allocated for leaves only */
 };
@@ -92,10 +92,9 @@ static struct node *leaf_new(const struct hash *key, const struct hash *value)
 {
     struct node *node = must_alloc(sizeof *node + 2 * sizeof *node->pair);
     atomic_init(&node->refs, 1);
-    node->leaf = true;
+    node->leaf = node->stale = true;
     node->pair[0] = *key;
     node->pair[1] = *value;
-    node->hash = map_leaf(key, value);
     return node;
 }
 
@@ -105,6 +104,7 @@ static struct node *branch_new(struct node *left, struct node *right)
     struct node *node = must_alloc(sizeof *node);
     atomic_init(&node->refs, 1);
     node->leaf = false;
+    node->stale = true;
     node->child[0] = left;
     node->child[1] = right;
     return node;
@@ -113,6 +113,24 @@ static struct node *branch_new(struct node *left, struct node *right)
 static struct hash hash_at(const struct node *node)
 {
     return node ? node->hash : (struct hash){0};
+}
+
+/* Hashes are made when they are asked for: until then a leaf or branch that changed is stale, and so is all above
+ * it. Nodes that a snapshot shares never are (map_snapshot). */
+static void refresh(struct node *node, unsigned depth)
+{
+    if (!node || !node->stale) {
+        return;
+    }
+    if (node->leaf) {
+        node->hash = map_leaf(&node->pair[0], &node->pair[1]);
+    } else {
+        refresh(node->child[0], depth + 1);
+        refresh(node->child[1], depth + 1);
+        struct hash left = hash_at(node->child[0]), right = hash_at(node->child[1]);
+        node->hash = map_node(depth, &left, &right);
+    }
+    node->stale = false;
 }
 
 static unsigned key_bit(const struct hash *key, unsigned depth)
@@ -152,8 +170,7 @@ static struct node *set(struct node *node, unsigned depth, const struct hash *ke
     }
     struct node **child = &branch->child[key_bit(key, depth)];
     *child = set(*child, depth + 1, key, value, count);
-    struct hash left = hash_at(branch->child[0]), right = hash_at(branch->child[1]);
-    branch->hash = map_node(depth, &left, &right);
+    branch->stale = true;
     return branch;
 }
 
@@ -167,6 +184,7 @@ struct map *map_new(void)
 struct map *map_snapshot(const struct map *map)
 {
     struct map *snapshot = must_alloc(sizeof *snapshot);
+    refresh(map->root, 0);
     *snapshot = (struct map){.root = node_hold(map->root), .count = map->count};
     return snapshot;
 }
@@ -201,6 +219,7 @@ void map_set_all(struct map *map, const struct map *from)
 
 struct hash map_root(const struct map *map)
 {
+    refresh(map->root, 0);
     return hash_at(map->root);
 }
 
@@ -211,6 +230,7 @@ uint64_t map_count(const struct map *map)
 
 void map_prove(const struct map *map, const struct hash *key, struct map_proof *out)
 {
+    refresh(map->root, 0);
     const struct node *node = map->root;
     unsigned depth = 0;
     for (; node && !node->leaf; depth++) {

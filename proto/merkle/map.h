@@ -20,7 +20,8 @@ struct hash chain_start(const struct hash *map_key);
 struct hash chain_next(const struct hash *chain, const struct hash *commitment);
 
 /* A map in memory: a persistent trie, so that the map as of a closed epoch stays readable while the next one
- * grows. map_set replaces or adds in O(depth); map_root is kept. Nodes are shared between snapshots and counted.
+ * grows. map_set replaces or adds in O(depth); hashes are made when root, proof or snapshot is asked for. Nodes
+ * are shared between snapshots and counted.
  */
 struct map;
 struct map *map_new(void);
