@@ -451,9 +451,14 @@ bool chart_content_open(struct chart *chart, const struct id *p, const struct id
     AUTO_ARENA(arena, ROW_ARENA);
     struct bytes sealed;
     struct chart_row row = ROW(BYTES_OF(*p), BYTES_OF(*document), LETTER("m"), BYTES_OF(*content));
-    return chart_content_load(chart, p, content, out, err) &&
-           store_get(chart->store, NULL, FAMILY_RECORD, chart_row_view(&row), &arena, &sealed, err) &&
-           (meta_open(&out->keys, content, sealed, &arena, meta, err) || chart_row_wrap(FAMILY_RECORD, &row, err));
+    bool ok =
+        chart_content_load(chart, p, content, out, err) &&
+        store_get(chart->store, NULL, FAMILY_RECORD, chart_row_view(&row), &arena, &sealed, err) &&
+        (meta_open(&out->keys, content, sealed, &arena, meta, err) || chart_row_wrap(FAMILY_RECORD, &row, err));
+    if (!ok) {
+        secret_wipe(&out->keys, sizeof out->keys);
+    }
+    return ok;
 }
 
 /* ---- Who may have to get it: those that the policies name -------------------------------------------------------- */

@@ -53,6 +53,9 @@ bool gate_open(const struct gate_options *options, struct gate **out, struct err
     gate->may = options->may;
     gate->context = options->context;
     gate->lock = world_lock_new(chart_world(gate->chart));
+    for (size_t i = 0; i < LEAF_PLACES; i++) {
+        gate->leaves[i].lock = world_lock_new(chart_world(gate->chart));
+    }
     *out = gate;
     return true;
 }
@@ -78,7 +81,10 @@ void gate_close(struct gate *gate)
         free(matrix);
     }
     world_lock_free(gate->lock);
-    free(gate->leaves.leaves);
+    for (size_t i = 0; i < LEAF_PLACES; i++) {
+        world_lock_free(gate->leaves[i].lock);
+        free(gate->leaves[i].leaves);
+    }
     free(gate);
 }
 

@@ -13,8 +13,11 @@ enum {
     GATE_TERMS_MAX = STATEMENT_PAYLOAD_MAX - (16 << 10),   /* beside 256 versions and the basis of all heads */
 };
 
-/* Leaf hashes of one large content: a path needs all of them, and a pull asks for chunk after chunk. */
+/* Leaf hashes of one content: a path needs all of them, and a pull asks for chunk after chunk. Each place has a
+ * lock of its own, held while the content is read: only pulls that share the place wait for it. */
+enum { LEAF_PLACES = 4 };
 struct leaf_cache {
+    struct world_lock *lock;
     struct id content;
     struct hash *leaves;
     uint64_t count;
@@ -33,7 +36,7 @@ struct gate {
     bool (*may)(void *context, const char *role, const char *purpose, const char *rpc);
     void *context;
     struct world_lock *lock;
-    struct leaf_cache leaves;
+    struct leaf_cache leaves[LEAF_PLACES];
     uint64_t absent_second;
     unsigned absent_count;
 };

@@ -312,12 +312,12 @@ bool gate_contribution(struct gate *gate, struct log_txn *txn, const struct subj
 
 /* ---- Chunks -------------------------------------------------------------------------------------------------------- */
 
-/* All leaf hashes of a content, kept for the next chunk of the same pull. Returned with the lock held. */
-static bool leaves_of(struct gate *gate, const struct chart_content *content, const struct content_meta *meta,
-                      struct err *err)
+/* All leaf hashes of a content, kept for the next chunk of the same pull. The place's lock is held. */
+static bool leaves_of(struct gate *gate, struct leaf_cache *place, const struct chart_content *content,
+                      const struct content_meta *meta, struct err *err)
 {
     uint64_t count = content_chunks(meta->length);
-    if (gate->leaves.leaves && id_equal(&gate->leaves.content, &content->id)) {
+    if (place->leaves && id_equal(&place->content, &content->id)) {
         return true;
     }
     struct hash *leaves = calloc(count ? count : 1, sizeof *leaves);
@@ -333,8 +333,26 @@ static bool leaves_of(struct gate *gate, const struct chart_content *content, co
         }
         leaves[i] = chunk_leaf(&meta->salt, i, plain);
     }
-    free(gate->leaves.leaves);
-    gate->leaves = (struct leaf_cache){content->id, leaves, count};
+    free(place->leaves);
+    place->content = content->id;
+    place->leaves = leaves;
+    place->count = count;
+    return true;
+}
+
+static bool chunk_path_of(struct gate *gate, struct leaf_cache *place, const struct chart_content *content,
+                          const struct content_meta *meta, uint64_t index, struct hash path[40], size_t *path_len,
+                          struct err *err)
+{
+    if (index >= content_chunks(meta->length)) {
+        return err_raise(err, ERR_RANGE, "chunk: %ju of %ju", (uintmax_t)index,
+                         (uintmax_t)content_chunks(meta->length));
+    }
+    AUTO_LOCKED(locked, place->lock);
+    if (!leaves_of(gate, place, content, meta, err)) {
+        return false;
+    }
+    *path_len = chunk_path(place->leaves, place->count, index, path);
     return true;
 }
 
@@ -345,24 +363,16 @@ static bool chunk_release(struct gate *gate, const struct subject *subject, cons
     struct content_meta meta;
     struct chart_content content;
     struct bytes plain;
-    if (!version->complete ||
-        !chart_content_meta_read(gate->chart, &subject->p, &version->document, &version->content, &meta, err)) {
-        return version->complete ? err_wrap(err, "chunk") : err_raise(err, ERR_NOT_FOUND, "chunk: not here yet");
+    if (!version->complete) {
+        return err_raise(err, ERR_NOT_FOUND, "chunk: not here yet");
     }
-    if (index >= content_chunks(meta.length)) {
-        return err_raise(err, ERR_RANGE, "chunk: %ju of %ju", (uintmax_t)index,
-                         (uintmax_t)content_chunks(meta.length));
+    if (!chart_content_open(gate->chart, &subject->p, &version->document, &version->content, &content, &meta,
+                            err)) {
+        return err_wrap(err, "chunk");
     }
-    if (!chart_content_load(gate->chart, &subject->p, &version->content, &content, err)) {
-        return false;
-    }
-    world_lock_take(gate->lock);
-    bool ok = leaves_of(gate, &content, &meta, err);
-    if (ok) {
-        *path_len = chunk_path(gate->leaves.leaves, gate->leaves.count, index, path);
-    }
-    world_lock_give(gate->lock);
-    ok = ok && read_chunk(gate, &content, meta.length, index, arena, coded, &plain, err);
+    struct leaf_cache *place = &gate->leaves[content.id.bytes[0] % LEAF_PLACES];
+    bool ok = chunk_path_of(gate, place, &content, &meta, index, path, path_len, err) &&
+              read_chunk(gate, &content, meta.length, index, arena, coded, &plain, err);
     secret_wipe(&content.keys, sizeof content.keys);
     return ok;
 }

@@ -734,6 +734,32 @@ static void test_gate__I1_a_chunk_comes_with_its_path_and_under_the_current_gene
     assert_bytes_equal(BYTES_OF(under), BYTES_OF(statement.id));
 }
 
+/* More contents than the gate keeps leaf hashes of, pulled in turns. */
+static void test_gate__paths_are_right_however_many_contents_are_pulled_at_once(void **state)
+{
+    enum { CONTENTS = 9, TURNS = 3 };
+    struct fixture *f = *state;
+    struct err err;
+    struct hash versions[CONTENTS];
+    struct gate_item items[CONTENTS];
+    size_t count;
+    for (uint8_t i = 0; i < CONTENTS; i++) {
+        struct bytes content = big_content();
+        big[0] = i;
+        versions[i] = put(f, i, BYTES(content.data, 3 * CHUNK_LEN));
+    }
+    node_grant(f->a, &f->subject, peer(f), NULL);
+    node_disclose(f->a, &f->subject, peer(f), versions, CONTENTS, &f->arena, items, &count);
+    for (uint64_t turn = 0; turn < TURNS; turn++) {
+        for (size_t i = 0; i < CONTENTS; i++) {
+            struct bytes renewed;
+            struct hash under;
+            big[0] = (uint8_t)i;
+            assert_ok(chunk(f, &items[i], turn, &renewed, &under, &err));
+        }
+    }
+}
+
 static void test_gate__I2_after_a_revocation_no_chunk_goes(void **state)
 {
     struct fixture *f = *state;
@@ -1002,6 +1028,7 @@ int main(void)
         WITH_NODES(test_gate__a_missing_chunk_is_damage),
         WITH_NODES(test_gate__a_contribution_goes_under_its_parents_disclosure),
         WITH_NODES(test_gate__I1_a_chunk_comes_with_its_path_and_under_the_current_generation),
+        WITH_NODES(test_gate__paths_are_right_however_many_contents_are_pulled_at_once),
         WITH_NODES(test_gate__I2_after_a_revocation_no_chunk_goes),
         WITH_NODES(test_gate__I1_a_chunk_of_what_was_never_handed_over_is_refused),
         WITH_NODES(test_gate__a_grant_queues_what_it_permits),
