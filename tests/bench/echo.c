@@ -10,6 +10,7 @@
 #include "proto/crypto/x509.h"
 
 #define ECHO_PATH "/chartmesh.bench/Echo"
+#define STREAM_PATH "/chartmesh.bench/Stream"
 
 enum { CONTENT_MAX_LEN = 256 << 10 };
 
@@ -55,16 +56,51 @@ static bool answer(struct rpc_call *call, void *context, const ProtobufCMessage 
     return true;
 }
 
+/* A stream's message is answered by its number. */
+static void stream_answer(struct rpc_call *stream, void *arg, const ProtobufCMessage *message)
+{
+    struct err err;
+    Chartmesh__V1__Chunk reply = CHARTMESH__V1__CHUNK__INIT;
+    reply.index = ((const Chartmesh__V1__Chunk *)message)->index;
+    (void)arg;
+    bench_must(rpc_stream_offer(stream, &reply.base, &err), &err, "an answer");
+}
+
+static void stream_closed(struct rpc_call *stream, void *arg, const struct err *why)
+{
+    (void)stream;
+    (void)arg;
+    (void)why;
+}
+
+static bool stream_open(struct rpc_call *stream, void *context, const ProtobufCMessage *none, struct err *err)
+{
+    static const struct rpc_events events = {.message = stream_answer, .closed = stream_closed};
+    (void)context;
+    (void)none;
+    (void)err;
+    rpc_stream_listen(stream, &events, NULL);
+    return true;
+}
+
 _Noreturn static void serve(const struct bench_certs *certs, int port_to, int life)
 {
     static const struct rpc_method methods[] = {{
-        .path = ECHO_PATH,
-        .kind = RPC_UNARY,
-        .lane = RPC_INLINE,
-        .run = answer,
-        .in = &chartmesh__v1__chunk__descriptor,
-        .out = &chartmesh__v1__chunk__descriptor,
-    }};
+                                                    .path = ECHO_PATH,
+                                                    .kind = RPC_UNARY,
+                                                    .lane = RPC_INLINE,
+                                                    .run = answer,
+                                                    .in = &chartmesh__v1__chunk__descriptor,
+                                                    .out = &chartmesh__v1__chunk__descriptor,
+                                                },
+                                                {
+                                                    .path = STREAM_PATH,
+                                                    .kind = RPC_BIDI,
+                                                    .lane = RPC_INLINE,
+                                                    .open = stream_open,
+                                                    .in = &chartmesh__v1__chunk__descriptor,
+                                                    .out = &chartmesh__v1__chunk__descriptor,
+                                                }};
     static const struct rpc_service service = {.methods = methods, .count = COUNT(methods)};
     const struct rpc_server_config config = {
         .address = "127.0.0.1:0",
@@ -172,4 +208,49 @@ struct bench echo_run(struct echo *echo, size_t up, size_t down, unsigned in_fli
     struct bench out = load_wait(&all->load);
     free(all);
     return out;
+}
+
+/* ---- One stream -------------------------------------------------------------------------------------------------- */
+
+static struct {
+    struct load load;
+    struct rpc_call *stream;
+    size_t up;
+} streaming;
+
+static void stream_begin_one(struct load *load, unsigned slot, uint64_t n)
+{
+    struct err err;
+    Chartmesh__V1__Chunk message = CHARTMESH__V1__CHUNK__INIT;
+    message.index = slot;
+    message.coded = (ProtobufCBinaryData){MIN(streaming.up, sizeof content), content};
+    (void)load;
+    (void)n;
+    bench_must(rpc_stream_offer(streaming.stream, &message.base, &err), &err, "a stream");
+}
+
+static void stream_answered(struct rpc_call *stream, void *arg, const ProtobufCMessage *message)
+{
+    (void)stream;
+    (void)arg;
+    load_ended(&streaming.load, (unsigned)((const Chartmesh__V1__Chunk *)message)->index);
+}
+
+struct bench echo_run_stream(struct echo *echo, size_t up, unsigned in_flight, double seconds)
+{
+    static const struct rpc_events events = {.message = stream_answered, .closed = stream_closed};
+    const struct rpc_options options = {.wait_for_ready = true, .lane = RPC_INLINE};
+    struct err err;
+    streaming.up = up;
+    streaming.load = (struct load){
+        .begin = stream_begin_one, .in_flight = in_flight, .seconds = seconds, .other = echo->server};
+    bench_must(rpc_stream_dial(echo->channel, STREAM_PATH, &chartmesh__v1__chunk__descriptor, &options, &events,
+                               NULL, &streaming.stream, &err),
+               &err, "a stream");
+    rpc_stream_hold(streaming.stream);
+    load_start(&streaming.load);
+    struct bench figure = load_wait(&streaming.load);
+    rpc_stream_close(streaming.stream, NULL);
+    rpc_stream_drop(streaming.stream);
+    return figure;
 }

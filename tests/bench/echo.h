@@ -28,3 +28,6 @@ void echo_end(struct echo *echo);
 
 /* echo_run keeps `in_flight` calls going, each of which sends `up` bytes and asks for `down` bytes. */
 struct bench echo_run(struct echo *echo, size_t up, size_t down, unsigned in_flight, double seconds);
+
+/* echo_run_stream does it on one stream, with a small answer for each message. */
+struct bench echo_run_stream(struct echo *echo, size_t up, unsigned in_flight, double seconds);

@@ -44,6 +44,7 @@ def limits(p, cores):
     return {
         "put.1": one_after_the_other(p, [(1, "echo_up.1"), *WRITE, signed_checkpoint, (1, "commit.1")]),
         "put.64": in_flight(p, cores, 64, [(1, "echo_up.64"), *WRITE], "commit.64"),
+        "put_stream.64": in_flight(p, cores, 64, [(1, "stream_up"), *WRITE], "commit.64"),
         "get.1": one_after_the_other(p, [(1, "echo_down.1"), *READ, signed_checkpoint, (1, "commit_read.1")]),
         "get.64": in_flight(p, cores, 64, [(1, "echo_down.64"), *READ], "commit_read.64"),
         "get_batch.16": batch(p, cores, 16),

@@ -4,6 +4,7 @@
  *
  * put.N get.N      N in flight, a patient for every four of them; get reads what earlier puts wrote
  * get_batch.N      four calls in flight, each for N documents of one patient
+ * put_stream.N     one PutStream, N documents on their way at any time
  * fill.N           N documents, 64 in flight, as fast as it goes
  * watch.N          N watches of the facility while documents are put: events delivered per second
  * flood.N          N writes of 1 MiB in flight; being refused is an answer
@@ -166,20 +167,34 @@ static void put_ended(void *arg, const ProtobufCMessage *message, const struct e
     load_ended(slot->load, slot->number);
 }
 
+/* A request and what it points to; it stays where it is. */
+struct put {
+    Chartmesh__V1__PutRequest request;
+    Chartmesh__V1__Subject subject;
+    Chartmesh__V1__Facts facts;
+    Chartmesh__V1__Coding class_code;
+};
+
+static void put_of(struct put *put, const struct id *patient, struct bytes content)
+{
+    put->request = (Chartmesh__V1__PutRequest)CHARTMESH__V1__PUT_REQUEST__INIT;
+    put->subject = subject_of(patient);
+    put->facts = (Chartmesh__V1__Facts)CHARTMESH__V1__FACTS__INIT;
+    put->class_code = (Chartmesh__V1__Coding)CHARTMESH__V1__CODING__INIT;
+    put->class_code.system = TEXT("http://loinc.org");
+    put->class_code.code = TEXT("34133-9");
+    put->facts.media_type = TEXT("application/fhir+json");
+    put->facts.class_ = &put->class_code;
+    put->request.subject = &put->subject;
+    put->request.facts = &put->facts;
+    put->request.content = (ProtobufCBinaryData){content.len, (uint8_t *)(uintptr_t)content.data};
+}
+
 static void put_document(struct slot *slot, const struct id *patient, struct bytes content, rpc_replied_fn *ended)
 {
-    Chartmesh__V1__PutRequest request = CHARTMESH__V1__PUT_REQUEST__INIT;
-    Chartmesh__V1__Subject subject = subject_of(patient);
-    Chartmesh__V1__Facts facts = CHARTMESH__V1__FACTS__INIT;
-    Chartmesh__V1__Coding class_code = CHARTMESH__V1__CODING__INIT;
-    class_code.system = TEXT("http://loinc.org");
-    class_code.code = TEXT("34133-9");
-    facts.media_type = TEXT("application/fhir+json");
-    facts.class_ = &class_code;
-    request.subject = &subject;
-    request.facts = &facts;
-    request.content = (ProtobufCBinaryData){content.len, (uint8_t *)(uintptr_t)content.data};
-    begin_call(slot, "/chartmesh.v1.Records/Put", &request.base, &chartmesh__v1__put_reply__descriptor, ended);
+    struct put put;
+    put_of(&put, patient, content);
+    begin_call(slot, "/chartmesh.v1.Records/Put", &put.request.base, &chartmesh__v1__put_reply__descriptor, ended);
 }
 
 /* The slot's n-th document is of its patient n % 4, so that a get finds it again. */
@@ -246,6 +261,71 @@ static void begin_get_batch(struct load *load, unsigned number, uint64_t n)
     request.n_batch = all.batch;
     begin_call(slot, "/chartmesh.v1.Records/Get", &request.base, &chartmesh__v1__get_reply__descriptor,
                batch_ended);
+}
+
+/* ---- One stream of puts ------------------------------------------------------------------------------------------ */
+
+static struct {
+    struct load load;
+    struct rpc_call *stream;
+} putting;
+
+/* An item's sequence is its slot: that is how its result finds it. */
+static void begin_item(struct load *load, unsigned number, uint64_t n)
+{
+    struct slot *slot = slot_of(load, number);
+    struct err err;
+    struct put put;
+    uint8_t document[BENCH_DOCUMENT];
+    Chartmesh__V1__PutStreamRequest item = CHARTMESH__V1__PUT_STREAM_REQUEST__INIT;
+    bench_document(n * SLOTS + number, document);
+    put_of(&put, patient_of(slot, n), BYTES(document, sizeof document));
+    item.sequence = number;
+    item.what_case = CHARTMESH__V1__PUT_STREAM_REQUEST__WHAT_PUT;
+    item.put = &put.request;
+    bench_must(rpc_stream_offer(putting.stream, &item.base, &err), &err, "PutStream");
+}
+
+static void items_done(struct rpc_call *stream, void *arg, const ProtobufCMessage *message)
+{
+    const Chartmesh__V1__PutStreamReply *reply = (const void *)message;
+    (void)stream;
+    (void)arg;
+    for (size_t i = 0; i < reply->n_results; i++) {
+        const Chartmesh__V1__PutStreamResult *result = reply->results[i];
+        if (!result->done) {
+            fprintf(stderr, "bench: PutStream: %s\n", result->error ? result->error->text : "no result");
+        }
+        bench_must(result->done && result->sequence < BENCH_IN_FLIGHT, NULL, "an item of PutStream");
+        load_ended(&putting.load, (unsigned)result->sequence);
+    }
+}
+
+static void items_closed(struct rpc_call *stream, void *arg, const struct err *why)
+{
+    (void)stream;
+    (void)arg;
+    bench_must(why->code == ERR_NONE, why, "PutStream");
+}
+
+static struct bench run_put_stream(unsigned in_flight)
+{
+    static const struct rpc_events events = {.message = items_done, .closed = items_closed};
+    struct err err;
+    struct rpc_options options = all.here.options;
+    options.lane = RPC_INLINE;
+    putting.load =
+        (struct load){.begin = begin_item, .in_flight = in_flight, .seconds = all.seconds, .other = all.pid};
+    bench_must(in_flight <= BENCH_IN_FLIGHT && rpc_stream_dial(all.here.channel, "/chartmesh.v1.Records/PutStream",
+                                                               &chartmesh__v1__put_stream_reply__descriptor,
+                                                               &options, &events, NULL, &putting.stream, &err),
+               &err, "PutStream");
+    rpc_stream_hold(putting.stream);
+    load_start(&putting.load);
+    struct bench figure = load_wait(&putting.load);
+    rpc_stream_close(putting.stream, NULL);
+    rpc_stream_drop(putting.stream);
+    return figure;
 }
 
 /* ---- Too much ---------------------------------------------------------------------------------------------------- */
@@ -468,6 +548,8 @@ static int do_step(char **argv)
         all.batch = count;
         run(begin_put, 4, 0, 4 * KEPT);
         figure = run(begin_get_batch, 4, all.seconds, 0);
+    } else if (is_step(step, "put_stream", &count)) {
+        figure = run_put_stream(count);
     } else if (is_step(step, "fill", &count)) {
         figure = run(begin_put, MIN(count, BENCH_IN_FLIGHT), 0, count);
     } else if (is_step(step, "watch", &count)) {

@@ -411,6 +411,8 @@ static void measure_echo(double seconds)
         struct bench figure = echo_run(&echo, shapes[i].up, shapes[i].down, shapes[i].in_flight, seconds);
         bench_say(shapes[i].name, &figure);
     }
+    struct bench stream = echo_run_stream(&echo, BENCH_DOCUMENT, BENCH_IN_FLIGHT, seconds);
+    bench_say("stream_up", &stream);
     echo_end(&echo);
 }
 
