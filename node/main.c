@@ -189,18 +189,36 @@ static bool run(const struct config *config, const struct arguments *arguments, 
     return ok;
 }
 
+static void tell_problem(void *context, const struct err *problem)
+{
+    (void)context;
+    fprintf(stderr, "chartmeshd: %s\n", problem->text);
+}
+
+/* Every problem has a line of its own. */
+static int check(const struct config *config, const char *name)
+{
+    size_t problems = server_check(config, tell_problem, NULL);
+    if (problems) {
+        fprintf(stderr, "chartmeshd: %s: %zu problem%s, a start would be refused\n", name, problems,
+                problems == 1 ? "" : "s");
+        return EXIT_REFUSED;
+    }
+    printf("%s: fine\n", name);
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
     struct err err;
     struct config *config;
     AUTO_ARENA(arena, CONFIG_MEMORY_MAX);
     const struct arguments arguments = parse(argc, argv);
-    bool ok = harden(&err) && config_load(arguments.config, &arena, &config, &err) && config_check(config, &err);
+    bool ok = harden(&err) && config_load(arguments.config, &arena, &config, &err);
     if (ok && arguments.check) {
-        printf("%s: fine\n", arguments.config);
-        return EXIT_SUCCESS;
+        return check(config, arguments.config);
     }
-    ok = ok && raise_files(config, &err) && run(config, &arguments, &err);
+    ok = ok && config_check(config, &err) && raise_files(config, &err) && run(config, &arguments, &err);
     if (!ok) {
         fprintf(stderr, "chartmeshd: %s\n", err.text);
     }

@@ -63,15 +63,74 @@ static bool check_data_folder(const char *path, struct err *err)
            (access(path, W_OK | X_OK) == 0 || raise_file("data_folder", path, err));
 }
 
+static bool check_log(const char *what, const char *path, struct err *err)
+{
+    return !path || check_parent(what, path, err);
+}
+
+static bool check_listed(const char *what, const char *path, struct err *err)
+{
+    return !path || check_readable(what, path, err);
+}
+
+static bool check_data(const char *what, const char *path, struct err *err)
+{
+    (void)what;
+    return check_data_folder(path, err);
+}
+
+static bool check_key(const char *what, const char *path, struct err *err)
+{
+    return check_secret(what, path, S_IFREG, err);
+}
+
+static bool check_keys(const char *what, const char *path, struct err *err)
+{
+    return check_secret(what, path, S_IFDIR, err);
+}
+
+size_t config_check_all(const struct config *config, config_problem_fn *tell, void *context)
+{
+    const struct {
+        const char *what, *path;
+        bool (*check)(const char *what, const char *path, struct err *err);
+    } checks[] = {
+        {"data_folder", config->data_folder, check_data},
+        {"trust_file", config->trust_file, check_readable},
+        {"root_key_file", config->root_key_file, check_key},
+        {"keys_folder", config->keys_folder, check_keys},
+        {"client certificate", config->client_certificate, check_readable},
+        {"client key", config->client_key, check_key},
+        {"client ca", config->client_ca, check_readable},
+        {"client deny", config->deny_file, check_listed},
+        {"peer certificate", config->peer_certificate, check_readable},
+        {"peer key", config->peer_key, check_key},
+        {"log file can't be made in", config->log_file, check_log},
+    };
+    size_t problems = 0;
+    for (size_t i = 0; i < COUNT(checks); i++) {
+        struct err err;
+        if (!checks[i].check(checks[i].what, checks[i].path, &err)) {
+            problems++;
+            tell(context, &err);
+        }
+    }
+    return problems;
+}
+
+/* The first problem is the one told. */
+static void keep_first(void *context, const struct err *problem)
+{
+    struct err *first = context;
+    *first = first->code == ERR_NONE ? *problem : *first;
+}
+
 bool config_check(const struct config *config, struct err *err)
 {
-    return check_data_folder(config->data_folder, err) && check_readable("trust_file", config->trust_file, err) &&
-           check_secret("root_key_file", config->root_key_file, S_IFREG, err) &&
-           check_secret("keys_folder", config->keys_folder, S_IFDIR, err) &&
-           check_readable("client certificate", config->client_certificate, err) &&
-           check_secret("client key", config->client_key, S_IFREG, err) &&
-           check_readable("client ca", config->client_ca, err) &&
-           check_readable("peer certificate", config->peer_certificate, err) &&
-           check_secret("peer key", config->peer_key, S_IFREG, err) &&
-           (!config->log_file || check_parent("log file can't be made in", config->log_file, err));
+    struct err first = {.code = ERR_NONE};
+    if (config_check_all(config, keep_first, &first) == 0) {
+        return true;
+    }
+    *err = first;
+    return false;
 }

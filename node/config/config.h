@@ -130,6 +130,10 @@ NODISCARD bool config_parse(struct bytes text, const char *name, struct arena *a
  * what to do (chmod 600 ...). */
 NODISCARD bool config_check(const struct config *config, struct err *err);
 
+/* config_check_all is config_check that tells every problem, and returns how many there are. */
+typedef void config_problem_fn(void *context, const struct err *problem);
+size_t config_check_all(const struct config *config, config_problem_fn *tell, void *context);
+
 /* config_rule_find returns the table's row for role and purpose, NULL if there is none. */
 const struct config_rule *config_rule_find(const struct config *config, const char *role, const char *purpose);
 

@@ -21,6 +21,11 @@ struct server_options {
 /* server_open starts the node and serves. Fails with what the part that refused says, in whose name. */
 NODISCARD bool server_open(const struct server_options *options, struct server **out, struct err *err);
 
+/* server_check tells everything that a start would refuse of the configuration's files: permissions, certificates
+ * against keys and clock, deny list, keys, trust file; returns how much that is. Starts nothing, changes nothing;
+ * a node may run meanwhile. */
+size_t server_check(const struct config *config, config_problem_fn *tell, void *context);
+
 /* server_addresses gives "host:port" of the ports as bound, *metrics NULL when there is none; they live as long as
  * the server. */
 void server_addresses(const struct server *server, const char **client, const char **peer, const char **metrics);

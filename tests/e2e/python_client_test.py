@@ -423,6 +423,15 @@ def test_python__the_command_line_says_what_it_can(network):
     run = lambda *args: subprocess.run([network.chartmeshd, *args], capture_output=True, timeout=30,  # noqa: E731
                                        check=False)
     equal(run("--check", network.hospital.config).returncode, 0)
+    key = os.path.join(network.hospital.folder, "keys", "peer.key")
+    other = os.path.join(network.hospital.folder, "keys", "client-server.key")
+    for path in (key, other):
+        os.chmod(path, 0o644)
+    several = run("--check", network.hospital.config)
+    equal((several.returncode, several.stderr.count(b"chmod 600"), b"2 problems" in several.stderr), (1, 2, True))
+    for path in (key, other):
+        os.chmod(path, 0o600)
+    equal(run("--check", network.hospital.config).returncode, 0)
     equal(run("--version").stdout.split()[0], b"chartmeshd")
     equal(run("--help").returncode, 0)
     equal([run().returncode, run("--nonsense").returncode, run("--config").returncode], [2, 2, 2])
