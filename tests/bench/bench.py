@@ -331,12 +331,12 @@ def as_json(run, about):
 
 
 def into_docs(text):
-    """The table of docs/figures.md stands between ```text and ```."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/figures.md")
+    """The last section of docs/figures.md becomes this table."""
+    heading, path = "## One run\n", os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/figures.md")
     with open(path, encoding="utf-8") as page:
-        before, rest = page.read().split("```text\n", 1)
+        before = page.read().split(heading, 1)[0]
     with open(path, "w", encoding="utf-8") as page:
-        page.write(f"{before}```text\n{text}\n```{rest.split('```', 1)[1]}")
+        page.write(f"{before}{heading}\n```text\n{text}\n```\n")
 
 
 PARTS = {"primitives": measure_primitives, "operations": measure_operations, "peers": measure_peers,
