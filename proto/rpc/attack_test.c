@@ -42,7 +42,7 @@ static int begin(void **state)
     static const struct rpc_server_config config = {
         .limits = {.rate = 300,
                    .burst = 600,
-                   .stall_ms = 1000,
+                   .stall_ms = 2000,
                    .handshake_ms = 1000,
                    .keepalive_ms = 4000,
                    .keepalive_timeout_ms = 1000},
@@ -382,6 +382,26 @@ static void test_attack__one_address_cannot_take_every_connection(void **state)
     is_well(a);
 }
 
+/* Whatever callers do meanwhile, a server that goes down is down in the time it was given. */
+static void test_attack__a_server_goes_down_whatever_its_callers_do(void **state)
+{
+    struct attacked *a = *state;
+    char word[64];
+    struct program programs[] = {start(a, "no_room", 20), start(a, "slow_body", 0), start(a, "open_streams", 50),
+                                 start(a, "silent_sockets", 5)};
+    for (int i = 0; i < 2000 && counters_of(a).in_flight < 71; i++) {
+        sleep_ms(5);
+    }
+    assert_true(counters_of(a).in_flight >= 20);           /* the others may have come and gone */
+    uint64_t begun = now_ms();
+    assert_int_not_equal(rpc_server_drain(a->f->server, 300, 15000), RPC_STUCK);
+    print_message("down after %d ms\n", (int)(now_ms() - begun));
+    assert_true(now_ms() - begun < 10000);
+    for (size_t i = 0; i < COUNT(programs); i++) {
+        fixture_run_end(&programs[i], word);
+    }
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(test_attack__##name, begin, end)
 
 int main(void)
@@ -408,6 +428,7 @@ int main(void)
         T(a_connection_that_answers_no_ping_is_closed),
         T(half_made_connections_are_closed),
         T(one_address_cannot_take_every_connection),
+        T(a_server_goes_down_whatever_its_callers_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -360,7 +360,7 @@ static bool sends_junk(const struct rpc_server *server, const struct connection 
     uint64_t expected = MIN(connection->expected, (uint64_t)EXPECTED_MAX);
     bool stuck = now_ms > connection->progress_ms + server->config.limits.stall_ms;
     bool busy = now_ms > server->rpc->now_ms + BUSY_MS;
-    return useless > (busy ? USELESS_BUSY : USELESS_MAX) + (stuck || busy ? 0 : expected);
+    return useless > (busy || stuck ? USELESS_BUSY : USELESS_MAX) + (stuck || busy ? 0 : expected);
 }
 
 /* gRPC keeps headers that do not end, and begins again from their beginning with each frame (CVE-2023-33953): who
