@@ -5,6 +5,7 @@ import content
 import lane
 import log
 import statement as st
+from trust import Trust
 from wire import Refused, demand
 
 FOLDER = "proto/vectors"
@@ -208,5 +209,36 @@ def notes(name="notes.txt", folder=FOLDER):
         yield number, good
 
 
+def trusts(name="trust.txt", folder=FOLDER):
+    trust = None
+    for number, words in lines(name, folder):
+        word, good = words[0], True
+        if word == "trust":
+            trust = Trust(raw(words[1]))
+        elif word in ("file", "refuse-file"):
+            good = refused(trust.read_file, raw(words[1])) == (word != "file")
+        elif word in ("add", "refuse"):
+            good = refused(trust.add, [raw(w) for w in words[1].split(",")]) == (word != "add")
+        elif word == "state":
+            roster = trust.roster.message
+            missing = sum(i not in trust.memberships for i in roster.get("memberships", []))
+            good = [trust.networks[-1].message["version"], roster["version"], roster["expires"].get("ms", 0), missing] == \
+                [int(w) for w in words[1:]]
+        elif word == "member":
+            s, state = trust.state(raw(words[1]))
+            good = [s.message["domain"], s.id.hex(), str(s.message["version"]), str(s.hlc), state] == words[2:]
+        elif word == "nobody":
+            good = trust.state(raw(words[1])) is None
+        elif word == "at":
+            s = trust.member_at(raw(words[1]), int(words[2]))
+            good = (s.id.hex() if s else "-") == words[3]
+        elif word == "key":
+            good = trust.key_counts(raw(words[1]), int(words[2])) == (words[3] == "yes")
+        else:
+            demand(word in ("check", "refuse-check"), "unknown word")
+            good = refused(trust.check, words[1], raw(words[2]) or None, raw(words[3])) == (word != "check")
+        yield number, good
+
+
 ALL = {"canonical.txt": canonical, "dsse.txt": dsse, "entry.txt": entry, "stream.txt": stream,
-       "content.txt": contents, "log.txt": tree, "map.txt": maps, "notes.txt": notes}
+       "content.txt": contents, "log.txt": tree, "map.txt": maps, "notes.txt": notes, "trust.txt": trusts}
