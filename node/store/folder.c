@@ -11,9 +11,10 @@
 #include "node/store/disk_file.h"
 
 #define FORMAT_MAKING "chartmesh store making\n"
-#define FORMAT_MADE "chartmesh store 1\n"
+#define FORMAT_MADE "chartmesh store 2\n"
 
-enum { FORMAT = 1 };
+/* 2: versions in the index say when they came to be known; generations, dots and kept heads are sealed. */
+enum { FORMAT = 2 };
 
 static bool raise_file(const char *what, const char *path, struct err *err)
 {
@@ -55,7 +56,15 @@ static bool judge_format(const char *text, bool *making, struct err *err)
     if (*making || strcmp(text, FORMAT_MADE) == 0) {
         return true;
     }
-    if (sscanf(text, "chartmesh store %u%c", &format, &end) == 2 && end == '\n' && format > FORMAT) {
+    bool numbered = sscanf(text, "chartmesh store %u%c", &format, &end) == 2 && end == '\n' && format > 0;
+    if (numbered && format < FORMAT) {
+        return err_raise(
+            err, ERR_STATE,
+            "an older version of chartmeshd made it (format %u, this one reads only %d): run that one, or "
+            "import into a new folder",
+            format, FORMAT);
+    }
+    if (numbered && format > FORMAT) {
         return err_raise(err, ERR_STATE,
                          "a newer version of chartmeshd made it (format %u, this one knows %d): run that one",
                          format, FORMAT);

@@ -102,7 +102,10 @@ static void test_store_rocks__another_format_is_refused(void **state)
     write_file(path_in(f->options.folder, "FORMAT"), "chartmesh store 99\n");
     assert_err(ERR_STATE, store_open(&f->options, &f->store, &err));
     assert_non_null(strstr(err.text, "newer version"));
-    write_file(path_in(f->options.folder, "FORMAT"), "chartmesh stoRe 1\n");
+    write_file(path_in(f->options.folder, "FORMAT"), "chartmesh store 1\n");
+    assert_err(ERR_STATE, store_open(&f->options, &f->store, &err));
+    assert_non_null(strstr(err.text, "older version"));
+    write_file(path_in(f->options.folder, "FORMAT"), "chartmesh stoRe 2\n");
     assert_err(ERR_CORRUPT, store_open(&f->options, &f->store, &err));
     assert_non_null(strstr(err.text, "FORMAT is damaged"));
 }

@@ -359,7 +359,7 @@ static void test_node__a_data_folder_in_use_of_a_newer_version_or_of_another_is_
     assert_int_equal(nodes_stop(f->nodes, HERE, SIGTERM), 0);
     write_format(f, "chartmesh store 2\n");
     refuses_to_start(f, "a newer version of chartmeshd made it");
-    write_format(f, "chartmesh store 1\n");
+    write_format(f, "chartmesh store 2\n");
     nodes_start(f->nodes, THERE);
     assert_int_equal(nodes_stop(f->nodes, THERE, SIGTERM), 0);
     move_file(f, "data", "own");
