@@ -20,8 +20,10 @@
 #include "proto/chartmesh/v1/admin.pb-c.h"
 #include "proto/chartmesh/v1/audit.pb-c.h"
 #include "proto/chartmesh/v1/consents.pb-c.h"
+#include "proto/chartmesh/v1/keys.pb-c.h"
 #include "proto/chartmesh/v1/patients.pb-c.h"
 #include "proto/chartmesh/v1/records.pb-c.h"
+#include "proto/crypto/sign.h"
 #include "proto/statement/trust.h"
 
 struct chartmesh;
@@ -73,6 +75,8 @@ struct chartmesh_call {
     X(patient_lookup, "Patients", "Lookup", LookupRequest, LookupReply, lookup_reply, false)                      \
     X(patient_incoming, "Patients", "Incoming", IncomingRequest, IncomingReply, incoming_reply, false)            \
     X(record_put, "Records", "Put", PutRequest, PutReply, put_reply, true)                                        \
+    X(record_prepare, "Records", "Prepare", PrepareRequest, PrepareReply, prepare_reply, false)                   \
+    X(record_put_signed, "Records", "PutSigned", PutSignedRequest, PutReply, put_reply, true)                     \
     X(record_get, "Records", "Get", GetRequest, GetReply, get_reply, false)                                       \
     X(record_list, "Records", "List", ListRequest, ListReply, list_reply, false)                                  \
     X(record_history, "Records", "History", HistoryRequest, HistoryReply, history_reply, false)                   \
@@ -94,6 +98,9 @@ struct chartmesh_call {
       true)                                                                                                       \
     X(authority_list, "Authorities", "List", ListAuthoritiesRequest, ListAuthoritiesReply,                        \
       list_authorities_reply, false)                                                                              \
+    X(key_enrol, "Keys", "Enrol", EnrolKeyRequest, EnrolKeyReply, enrol_key_reply, false)                         \
+    X(key_revoke, "Keys", "Revoke", RevokeKeyRequest, RevokeKeyReply, revoke_key_reply, false)                    \
+    X(key_list, "Keys", "List", ListKeysRequest, ListKeysReply, list_keys_reply, false)                           \
     X(admin_status, "Admin", "Status", StatusRequest, StatusReply, status_reply, false)                           \
     X(admin_peers, "Admin", "Peers", PeersRequest, PeersReply, peers_reply, false)                                \
     X(admin_reload, "Admin", "Reload", ReloadRequest, ReloadReply, reload_reply, false)                           \
@@ -107,6 +114,49 @@ struct chartmesh_call {
                                     const Chartmesh__V1__##Reply **reply, struct err *err);
 CHARTMESH_CALLS(CHARTMESH_DECLARE)
 #undef CHARTMESH_DECLARE
+
+/* ---- versions that their author signs ---- */
+
+/* chartmesh_sign_prepared signs what Prepare gave for `item`, after it has compared the two: a payload of another
+ * subject, document, commitment, length or facts, or with lower labels, is not signed (ERR_CORRUPT). The envelope
+ * lives in `arena`; the key stays the caller's. */
+NODISCARD bool chartmesh_sign_prepared(const Chartmesh__V1__Prepared *prepared,
+                                       const Chartmesh__V1__PrepareItem *item, const struct signing_key *key,
+                                       struct arena *arena, Chartmesh__V1__Envelope **out, struct err *err);
+
+/* chartmesh_put_signed is chartmesh_record_put by an author's own key (Keys.Enrol, for this connection's
+ * certificate): draws a salt, prepares, signs, puts. ERR_INVALID: the request has an import key. After an answer
+ * that did not come read the document before repeating it: each call prepares anew. */
+NODISCARD bool chartmesh_put_signed(struct chartmesh *node, const Chartmesh__V1__PutRequest *request,
+                                    const struct signing_key *key, const struct chartmesh_call *call,
+                                    struct arena *arena, const Chartmesh__V1__PutReply **reply, struct err *err);
+
+/* chartmesh_key_request makes what Keys.Enrol takes: a `key` statement of `facility` about `key`, signed by it.
+ * Everything is in `arena`. */
+struct chartmesh_new_key {
+    struct id network, facility;
+    const char *holder;              /* SPIFFE id */
+    Chartmesh__V1__Use use;
+    int64_t from_ms, until_ms;       /* until_ms 0: no end */
+    int64_t now_ms;
+};
+NODISCARD bool chartmesh_key_request(const struct chartmesh_new_key *about, const struct signing_key *key,
+                                     struct arena *arena, Chartmesh__V1__EnrolKeyRequest **out, struct err *err);
+
+/* ---- many writes on one stream ---- */
+
+/* chartmesh_put_stream asks `next` for items until it sets *more to false, sends them, and gives each one's result
+ * to `result`, when it is durable at the node or refused. An item lives until the next call of `next`, a result
+ * until `result` returns. Some hundred items are under way at once; both functions run on the caller's thread.
+ * True when every item has its result. When it fails the items without a result may or may not be there: send them
+ * again with the idempotency keys they had. */
+struct chartmesh_putter {
+    bool (*next)(void *context, const Chartmesh__V1__PutStreamRequest **item, bool *more, struct err *err);
+    bool (*result)(void *context, const Chartmesh__V1__PutStreamResult *result, struct err *err);
+    void *context;
+};
+NODISCARD bool chartmesh_put_stream(struct chartmesh *node, const struct chartmesh_putter *putter,
+                                    const struct chartmesh_call *call, struct err *err);
 
 /* ---- content of any size ---- */
 

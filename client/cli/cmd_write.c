@@ -6,8 +6,10 @@
 
 #include "client/cli/commands.h"
 #include "client/cli/facts.h"
+#include "client/setup/files.h"
 #include "proto/crypto/hash.h"
 #include "proto/crypto/random.h"
+#include "proto/crypto/seal.h"
 
 enum { INLINE_MAX = 1 << 20 };
 #define CONTENT_MAX_BYTES ((uint64_t)16 << 30)
@@ -107,7 +109,7 @@ static bool send_file(struct cli *cli, const char *path, Chartmesh__V1__UploadHe
 
 struct put_options {
     struct facts_options facts;
-    const char *document, *upload;
+    const char *document, *upload, *sign_with;
     struct cli_list heads, args;
 };
 
@@ -161,12 +163,26 @@ static bool is_large(const char *path)
     return strcmp(path, "-") != 0 && stat(path, &found) == 0 && found.st_size > INLINE_MAX;
 }
 
+static bool put_signed(struct cli *cli, const char *path, const Chartmesh__V1__PutRequest *request,
+                       const Chartmesh__V1__PutReply **reply, struct err *err)
+{
+    AUTO_WIPE_HASH(seed);
+    struct signing_key *key;
+    if (!secret_file_read(path, &seed, err) || !signing_key_new(&seed, &key, err)) {
+        return false;
+    }
+    bool ok = chartmesh_put_signed(cli->client, request, key, NULL, &cli->arena, reply, err);
+    signing_key_free(key);
+    return ok;
+}
+
 bool cmd_put(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct put_options options = {0};
     const struct cli_option table[] = {
         {"document", "DOCUMENT", "a new version of this one (a new document)", .text = &options.document},
         {"if-head", "VERSION", "only if these are its heads (as they are now)", .list = &options.heads},
+        {"sign-with", "FILE", "an enrolled key signs, not the node (at most 1 MiB)", .text = &options.sign_with},
         FACTS_OPTIONS(options.facts),
     };
     const struct cli_usage usage = {
@@ -192,7 +208,7 @@ bool cmd_put(struct cli *cli, int argc, char **argv, struct err *err)
     if (!cli_parse(cli, &usage, argc, argv, &options.args, err) || !make_place(cli, &options, &place, err)) {
         return false;
     }
-    if (is_large(options.args.items[1])) {
+    if (!options.sign_with && is_large(options.args.items[1])) {
         if (!put_large(cli, &options, &place, &reply, err)) {
             return false;
         }
@@ -208,7 +224,9 @@ bool cmd_put(struct cli *cli, int argc, char **argv, struct err *err)
     request.n_if_heads = place.head_count;
     request.facts = place.facts;
     request.content = pb_bytes(content);
-    if (!chartmesh_record_put(cli->client, &request, NULL, &cli->arena, &reply, err)) {
+    bool ok = options.sign_with ? put_signed(cli, options.sign_with, &request, &reply, err)
+                                : chartmesh_record_put(cli->client, &request, NULL, &cli->arena, &reply, err);
+    if (!ok) {
         return false;
     }
     cli_print(cli, put_json(reply), NULL);

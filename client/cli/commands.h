@@ -12,5 +12,6 @@ cli_run cmd_get, cmd_list, cmd_history, cmd_download, cmd_watch;
 cli_run cmd_consent_grant, cmd_consent_deny, cmd_consent_revoke, cmd_consent_show, cmd_consent_explain,
     cmd_consent_history, cmd_consent_cases;
 cli_run cmd_authority_grant, cmd_authority_list;
+cli_run cmd_key_enrol, cmd_key_revoke, cmd_key_list;
 cli_run cmd_audit_query, cmd_audit_verify, cmd_audit_checkpoint;
 cli_run cmd_import;

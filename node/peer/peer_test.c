@@ -272,6 +272,56 @@ static void test_peer__an_amendment_at_the_holder_goes_home_and_comes_back(void 
     assert_false(hash_is_zero(&versions[1].disclosure));
 }
 
+/* A key of an application at `a`, enrolled there and nowhere else. */
+static struct signing_key *enrol(struct pair *p, struct node *a, const char *holder)
+{
+    AUTO_ARENA(arena, 1 << 20);
+    struct err err;
+    struct signing_key *key = NULL;
+    const struct hash seed = {{0x61}};
+    Chartmesh__V1__Key message = CHARTMESH__V1__KEY__INIT;
+    Chartmesh__V1__Period valid = CHARTMESH__V1__PERIOD__INIT;
+    Chartmesh__V1__Instant from = CHARTMESH__V1__INSTANT__INIT;
+    struct statement statement;
+    (void)p;
+    from.ms = 1;
+    valid.from = &from;
+    assert_ok(signing_key_new(&seed, &key, &err));
+    assert_ok(chart_head(a->chart, &arena, &message.head, &err));
+    message.public_key = pb_bytes(BYTES_OF(*signing_key_public(key)));
+    message.use = CHARTMESH__V1__USE__USE_AUTHOR;
+    message.holder = (char *)(uintptr_t)holder;
+    message.valid = &valid;
+    const struct signing_key *both[] = {a->member->statement, key};
+    assert_ok(statement_sign(STATEMENT_KEY, &message.base, both, 2, &arena, &statement, &err));
+    struct log_txn *txn = log_txn_new(a->log);
+    assert_ok(chart_trust_add(a->chart, txn, &statement.envelope, 1, &err));
+    assert_ok(log_commit(txn, NULL, &err));
+    return key;
+}
+
+static void test_peer__a_version_that_its_author_signed_comes_with_the_authors_key(void **state)
+{
+    struct pair *p = *state;
+    struct node *a = p->ends[0].node, *b = p->ends[1].node;
+    struct subject subject = node_subject(a, 1);
+    bool complete = false;
+    char network[2 * ID_LEN + 1], holder[160];
+    snprintf(holder, sizeof holder, "spiffe://%s/%s/app/emr", bytes_hex(BYTES_OF(p->f->network), network),
+             a->member->domain);
+    struct signing_key *key = enrol(p, a, holder);
+    node_grant(a, &subject, id_of(p, 1), NULL);
+    const struct node_put put = {.subject = subject,
+                                 .document = node_document(a, 1),
+                                 .content = BYTES_LIT("signed by its author"),
+                                 .author = key,
+                                 .principal = holder};
+    struct hash version = node_put(a, &put);
+    world_sim_advance(p->sim, 2000);
+    assert_true(holds(b, &version, &complete) && complete);
+    signing_key_free(key);
+}
+
 static void test_peer__large_content_is_pulled_chunk_by_chunk(void **state)
 {
     struct pair *p = *state;
@@ -431,6 +481,7 @@ int main(void)
         CASE(test_peer__what_is_granted_arrives_and_what_is_revoked_goes_with_a_receipt),
         CASE(test_peer__a_case_stays_open_while_the_holder_cannot_be_reached),
         CASE(test_peer__an_amendment_at_the_holder_goes_home_and_comes_back),
+        CASE(test_peer__a_version_that_its_author_signed_comes_with_the_authors_key),
         CASE(test_peer__large_content_is_pulled_chunk_by_chunk),
         CASE(test_peer__a_stranger_is_not_let_in),
         CASE(test_peer__a_newer_roster_reaches_those_who_know_an_older_one),

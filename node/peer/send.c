@@ -295,12 +295,62 @@ static bool fill_new(struct outgoing_batch *b, const struct outbox_row *rows, si
 
 /* ---- Handing over ------------------------------------------------------------------------------------------------- */
 
+static bool already_in(const struct bytes *list, size_t count, struct bytes envelope)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (bytes_equal(list[i], envelope)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The enrolments of authors who signed themselves: the receiver may not know their keys yet. */
+static bool support_add(struct outgoing_batch *b, const struct statement *version, struct bytes *out,
+                        size_t *count, struct err *err)
+{
+    enum { PER_KEY = 4 };
+    struct bytes keys[PER_KEY];
+    const struct trust *trust = chart_trust_take(chart_of(b));
+    bool ok = true;
+    for (size_t i = 0; i < version->signers; i++) {
+        size_t found = trust_key_statements(trust, &version->key_ids[i], keys, PER_KEY);
+        for (size_t j = 0; ok && j < found && *count < BATCH_ITEMS_MAX; j++) {
+            if (!already_in(out, *count, keys[j])) {
+                ok = arena_copy(b->arena, keys[j], &out[(*count)++], err);
+            }
+        }
+    }
+    chart_trust_give(chart_of(b));
+    return ok;
+}
+
+static bool support_of(struct outgoing_batch *b, struct bytes *out, size_t *count, struct err *err)
+{
+    struct statement version;
+    *count = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        if (!carries_version(b->parts[i].kind) || b->parts[i].statement.len == 0) {
+            continue;
+        }
+        if (!statement_parse(b->parts[i].statement, b->arena, &version, err) ||
+            !support_add(b, &version, out, count, err)) {
+            return err_wrap(err, "support");
+        }
+    }
+    return true;
+}
+
 static bool frame_build(struct outgoing_batch *b, const struct lane_make *make, struct bytes *frame,
                         struct err *err)
 {
     struct log *log = chart_log(chart_of(b));
-    struct bytes note = BYTES_NONE;
+    struct bytes note = BYTES_NONE, support[BATCH_ITEMS_MAX];
+    size_t support_count;
     if (!log_checkpoint(log, b->arena, &note, err) && err->code != ERR_NOT_FOUND) {
+        return false;
+    }
+    if (!support_of(b, support, &support_count, err)) {
         return false;
     }
     const struct batch_parts parts = {.stream = &make->stream,
@@ -309,6 +359,8 @@ static bool frame_build(struct outgoing_batch *b, const struct lane_make *make, 
                                       .count = b->count,
                                       .disclosures = b->disclosures,
                                       .disclosures_count = b->disclosures_count,
+                                      .support = support,
+                                      .support_count = support_count,
                                       .checkpoint = note};
     return batch_build(&parts, world_hlc(b->ch->peers->world), keys_statement(chart_keys(chart_of(b))), b->arena,
                        frame, NULL, err);

@@ -380,6 +380,27 @@ static bool withheld_sensitivity(const struct answering *a, const Chartmesh__V1_
 }
 
 /* A version's header, where the authority allows it and it is still here. */
+/* Authors who signed themselves: what says that their keys are theirs. */
+static bool keep_signers(struct answering *a, struct bytes envelope, struct err *err)
+{
+    enum { PER_KEY = 8 };
+    struct statement statement;
+    struct bytes keys[PER_KEY];
+    if (!statement_parse(envelope, a->arena, &statement, err)) {
+        return err_wrap(err, "stored version");
+    }
+    const struct trust *trust = chart_trust_take(a->service->chart);
+    bool ok = true;
+    for (size_t i = 0; ok && i < statement.signers; i++) {
+        size_t count = trust_key_statements(trust, &statement.key_ids[i], keys, PER_KEY);
+        for (size_t j = 0; ok && j < count; j++) {
+            ok = keep_parsed(a, keys[j], err);
+        }
+    }
+    chart_trust_give(a->service->chart);
+    return ok;
+}
+
 static bool keep_version(struct answering *a, struct bytes view, struct err *err)
 {
     struct hash id;
@@ -405,7 +426,7 @@ static bool keep_version(struct answering *a, struct bytes view, struct err *err
         if (!hash_equal(&versions[i].id, &id) || withheld_sensitivity(a, versions[i].message)) {
             continue;
         }
-        if (!keep_statement(a, &id, versions[i].envelope, err) ||
+        if (!keep_statement(a, &id, versions[i].envelope, err) || !keep_signers(a, versions[i].envelope, err) ||
             (id_from(bytes_pb(versions[i].message->head->facility), &signer) && !keep_facility(a, &signer, err))) {
             return false;
         }

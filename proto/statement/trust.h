@@ -69,6 +69,10 @@ size_t trust_missing(const struct trust *trust, struct hash *out, size_t max);
 const Chartmesh__V1__Key *trust_key(const struct trust *trust, const struct hash *id, uint64_t hlc);
 const Chartmesh__V1__Authority *trust_authority(const struct trust *trust, const struct hash *id, uint64_t hlc);
 
+/* trust_key_statements lists the `key` statements about a key, at most `max`: what another trust needs to know it.
+ */
+size_t trust_key_statements(const struct trust *trust, const struct hash *id, struct bytes *out, size_t max);
+
 /* trust_key_revoked returns the revocation of a key (any kind of key, by its id), the gravest if there are several
  * and of those the one with the smallest `since`; NULL: none. */
 const Chartmesh__V1__KeyRevocation *trust_key_revoked(const struct trust *trust, const struct hash *key_id);

@@ -593,6 +593,15 @@ const Chartmesh__V1__Key *trust_key(const struct trust *trust, const struct hash
     return NULL;
 }
 
+size_t trust_key_statements(const struct trust *trust, const struct hash *id, struct bytes *out, size_t max)
+{
+    size_t count = 0;
+    for (const struct held *held = table_get(&trust->keys, id); held && count < max; held = held->same_key) {
+        out[count++] = held->s.envelope;
+    }
+    return count;
+}
+
 const Chartmesh__V1__Authority *trust_authority(const struct trust *trust, const struct hash *id, uint64_t hlc)
 {
     const struct held *held = authority_of(trust, id);

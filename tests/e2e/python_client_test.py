@@ -23,7 +23,7 @@ sys.path.insert(0, generated.name)
 
 import grpc  # noqa: E402
 from nodes import Network, read_profile  # noqa: E402
-from proto.chartmesh.v1 import admin_pb2, audit_pb2, consents_pb2, patients_pb2, records_pb2  # noqa: E402
+from proto.chartmesh.v1 import admin_pb2, audit_pb2, common_pb2, consents_pb2, patients_pb2, records_pb2  # noqa: E402
 from proto.chartmesh.v1 import replication_pb2, statement_pb2  # noqa: E402
 from proto.rpc import health_pb2, reflection_pb2, status_pb2  # noqa: E402
 
@@ -476,6 +476,84 @@ def test_python__the_log_has_no_content(network):
     equal([line for line in lines if secret in line or "Weiß" in line or "Wei\\u00df" in line], [])
     calls = [json.loads(line) for line in lines if '"event":"call"' in line]
     equal(any(line["method"] == "/chartmesh.v1.Records/Put" and line["request"] for line in calls), True)
+
+
+def stream_item(sequence, subject, content, **more):
+    return records_pb2.PutStreamRequest(sequence=sequence, put=records_pb2.PutRequest(
+        subject=subject, content=content, facts=records_pb2.Facts(media_type="text/plain", **{"class": NOTE})), **more)
+
+
+def test_python__many_puts_on_one_stream_are_each_answered(network):
+    client = Client(network.hospital, network.emr)
+    subjects = [client.register() for _ in range(3)]
+    items = [stream_item(i, subjects[i % 3], f"item {i}".encode()) for i in range(1, 401)]
+    items[6].put.facts.Clear()
+    answers = {}
+    for reply in client.bidi("/chartmesh.v1.Records/PutStream", iter(items), records_pb2.PutStreamReply):
+        for result in reply.results:
+            equal(result.sequence in answers, False)
+            answers[result.sequence] = result
+    equal(len(answers), len(items))
+    refusals = [result for result in answers.values() if result.HasField("error")]
+    equal([(r.sequence, r.error.reason) for r in refusals], [(7, common_pb2.ERROR_REASON_FIELD_MISSING)])
+    equal(client.get(subjects[200 % 3], answers[200].done.document).heads[0].content, b"item 200")
+
+
+def test_python__a_stream_that_breaks_keeps_what_was_acknowledged(network):
+    client = Client(network.hospital, network.emr)
+    subject = client.register()
+    more = threading.Event()
+
+    def items():
+        for i in range(1, 51):
+            yield stream_item(i, subject, b"before", idempotency_key=f"k{i}")
+        more.wait(DEADLINE_S)
+
+    call = client.bidi("/chartmesh.v1.Records/PutStream", items(), records_pb2.PutStreamReply)
+    acknowledged = {}
+    while len(acknowledged) < 50:
+        acknowledged.update({result.sequence: result.done for result in next(call).results})
+    call.cancel()
+    more.set()
+    again = [stream_item(i, subject, b"before", idempotency_key=f"k{i}") for i in range(1, 51)]
+    for reply in client.bidi("/chartmesh.v1.Records/PutStream", iter(again), records_pb2.PutStreamReply):
+        for result in reply.results:
+            equal(result.done.version, acknowledged[result.sequence].version)
+
+
+def test_python__labels_change_without_the_content(network):
+    client = Client(network.hospital, network.emr)
+    subject = client.register()
+    put = client.put(subject, b"what was seen")
+    labels = statement_pb2.Labels(confidentiality=statement_pb2.CONFIDENTIALITY_M)
+    request = records_pb2.RelabelRequest(subject=subject, document=put.document, version=put.version,
+                                         if_heads=[put.version], labels=labels)
+    client.unary("/chartmesh.v1.Records/Relabel", request, records_pb2.PutReply)
+    read = client.get(subject, put.document)
+    equal((read.effective_labels.confidentiality, read.heads[0].content),
+          (statement_pb2.CONFIDENTIALITY_M, b"what was seen"))
+    equal(refused(client.unary, "/chartmesh.v1.Records/Relabel", request, records_pb2.PutReply),
+          ("ABORTED", "STALE_HEADS", ""))
+
+
+def test_python__an_application_signs_for_itself(network):
+    client = Client(network.hospital, network.emr)
+    subject = client.register()
+    key, note = (os.path.join(network.hospital.folder, name) for name in ("author.key", "note.txt"))
+    with open(note, "w", encoding="utf-8") as file:
+        file.write("signed by its author")
+    at = ("--target", network.hospital.client, "--output", "json", "--profile")
+    key_id = json.loads(network.cli("key", "enrol", key, "--holder", client.profile["principal"], *at,
+                                    network.admin).stdout)["key"]
+    put = ("put", subject.patient.hex(), note, "--class", "urn:chartmesh:class|note", "--sign-with", key, *at,
+           network.emr)
+    document = json.loads(network.cli(*put).stdout)["document"]
+    head = client.get(subject, bytes.fromhex(document)).heads[0]
+    equal(head.content, b"signed by its author")
+    equal([signature.keyid for signature in head.statement.signatures], [key_id])
+    network.cli("key", "revoke", key_id, "--reason", "LOST", *at, network.admin)
+    again = network.cli(*put, check=False)
+    equal(again.returncode != 0, True)
 
 
 def main():

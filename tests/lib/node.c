@@ -200,12 +200,13 @@ static Chartmesh__V1__Kind kind_of(const struct node_put *put)
 }
 
 static struct hash put_signed(struct node *node, struct log_txn *txn, Chartmesh__V1__Version *version,
-                              const struct chart_content *content, uint8_t flags, const struct subject *subject,
+                              const struct chart_content *content, uint8_t flags, const struct node_put *put,
                               struct arena *arena)
 {
     struct err err;
     struct statement statement;
-    const struct signing_key *key = keys_statement(node->keys);
+    const struct subject *subject = &put->subject;
+    const struct signing_key *key = put->author ? put->author : keys_statement(node->keys);
     const struct log_who who = {"spiffe://test/app/emr", "alice"};
     assert_ok(statement_sign(STATEMENT_VERSION, &version->base, &key, 1, arena, &statement, &err));
     assert_ok(chart_version_add(node->chart, txn, &statement, content, flags, &err));
@@ -267,7 +268,7 @@ struct hash node_put(struct node *node, const struct node_put *put)
         put->confidentiality ? put->confidentiality : CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_N;
     labels.sensitivity = codes;
     labels.n_sensitivity = put->sensitivity ? 1 : 0;
-    author.principal = TEXT("spiffe://test/app/emr");
+    author.principal = TEXT(put->principal ? put->principal : "spiffe://test/app/emr");
     author.user = TEXT("alice");
     version.subject = &subject;
     version.document = PB(put->document);
@@ -283,7 +284,7 @@ struct hash node_put(struct node *node, const struct node_put *put)
     version.author = &author;
     bool own = id_equal(&put->subject.facility, &node->member->id);
     uint8_t flags = (uint8_t)((put->incomplete ? 0 : VERSION_COMPLETE) | (own ? 0 : VERSION_PENDING));
-    struct hash id = put_signed(node, txn, &version, &content, flags, &put->subject, &arena);
+    struct hash id = put_signed(node, txn, &version, &content, flags, put, &arena);
     assert_ok(log_commit(txn, NULL, &err));
     chart_unlock(node->chart, &put->subject.p);
     return id;

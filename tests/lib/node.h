@@ -68,6 +68,8 @@ struct node_put {
     const char *sensitivity;                 /* a v3-ActCode, or NULL */
     const char *class_code;                  /* NULL: "note" */
     bool incomplete;                         /* its last chunk is not here yet */
+    const struct signing_key *author;        /* it is signed by this key alone, enrolled for `principal` */
+    const char *principal;
 };
 struct hash node_put(struct node *node, const struct node_put *put);
 

@@ -220,6 +220,19 @@ def check_reasons(tree):
                       f"{match[1]} is not explained in docs/protocol: say when a node answers so")
 
 
+def check_reasons_tested(tree):
+    """Every reason that a node may answer is demanded by some test; one that is kept for later is called reserved."""
+    schema = tree.texts.get("proto/chartmesh/v1/common.proto", "")
+    pages = [text for path, text in tree.texts.items() if re.match(r"docs/protocol/.*error.*\.md$", path)]
+    tests = [text for path, text in tree.texts.items() if is_test(path) or path.endswith("_test.py")]
+    for match in re.finditer(r"^ *ERROR_REASON_(\w+) *=", schema, re.MULTILINE):
+        word = re.compile(rf"(\b|ERROR_REASON_){match[1]}\b")
+        reserved = any(re.search(rf"`{match[1]}` \|[^|]*\| reserved", page) for page in pages)
+        if match[1] != "UNSPECIFIED" and not reserved and not any(word.search(text) for text in tests):
+            tree.find("proto/chartmesh/v1/common.proto", line_of(schema, match.start()),
+                      f"no test demands {match[1]}: produce it in one")
+
+
 def check_vectors(tree):
     readers = [text for path, text in tree.texts.items() if is_test(path) or path.endswith("_test.py")]
     for path in tree.files:
@@ -231,7 +244,7 @@ def check_vectors(tree):
 
 CHECKS = [
     check_top, check_includes, check_headers, check_calls, check_functions, check_texts, check_built, check_links,
-    check_reasons, check_vectors,
+    check_reasons, check_reasons_tested, check_vectors,
 ]
 
 

@@ -12,11 +12,11 @@ GOOD = {
     "proto/base/BUILD": '"err.h", "err.c", "err_test.c"\n',
     "proto/base/err.h": '/* proto/base/err.h - errors. */\n#pragma once\n\n#include <stdint.h>\n',
     "proto/base/err.c": '#include "proto/base/err.h"\n\n/* never strcpy() */\nconst char *a = "system(1)";\n',
-    "proto/base/err_test.c": '#include "proto/base/err.h"\n#include "tests/lib/test.h"\n',
+    "proto/base/err_test.c": '#include "proto/base/err.h"\n#include "tests/lib/test.h"\n/* MALFORMED TOO_LARGE */\n',
     "proto/crypto/BUILD": '"hash.c"\n',
     "proto/crypto/hash.c": '#include <openssl/evp.h>\n#include "proto/base/err.h"\n',
     "proto/chartmesh/v1/common.proto": "  ERROR_REASON_MALFORMED = 1;\n",
-    "docs/protocol/09-errors.md": "`MALFORMED`\n",
+    "docs/protocol/09-errors.md": "`MALFORMED` `UNTESTED`\n",
     "proto/vectors/hash.txt": "00\n",
     "tests/lib/hash_test.c": '/* reads hash.txt */\n',
     "tests/lib/BUILD": '"hash_test.c"\n',
@@ -54,6 +54,8 @@ BAD = [
     ("a broken link", "README.md", "[x](docs/none.md)\n", "there is no such file"),
     ("an unexplained reason", "proto/chartmesh/v1/common.proto", "  ERROR_REASON_TOO_LARGE = 4;\n",
      "TOO_LARGE is not explained"),
+    ("a reason without a test", "proto/chartmesh/v1/common.proto", "  ERROR_REASON_UNTESTED = 5;\n",
+     "no test demands UNTESTED"),
     ("unread vectors", "proto/vectors/other.txt", "00\n", "no test reads these vectors"),
 ]
 
