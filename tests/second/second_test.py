@@ -11,6 +11,7 @@ import tempfile
 import time
 
 import consent_text
+import evidence_text
 import make
 import vectors
 
@@ -50,7 +51,8 @@ def agree(readers, seed):
 def main():
     readers = [os.path.abspath(path) for path in sys.argv[1:]]
     cases = [(f"test_attack_8_second__{name.split('.')[0]}_vectors", lambda n=name, j=judge: check(n, j))
-             for name, judge in [*vectors.ALL.items(), ("consent.txt", consent_text.check)]]
+             for name, judge in [*vectors.ALL.items(), ("consent.txt", consent_text.check), ("evidence.txt", evidence_text.check)]]
+    cases.append(("test_second__a_bundle_that_is_broken_anywhere_is_not_proved", lambda: check("evidence.txt, broken", evidence_text.broken)))
     minutes = int(os.environ.get("CHARTMESH_SOAK_MINUTES", "0"))
     end, seed, failed = time.monotonic() + 60 * minutes, 1, []
     if not minutes:
