@@ -357,7 +357,7 @@ static void test_node__a_data_folder_in_use_of_a_newer_version_or_of_another_is_
     struct fixture *f = *state;
     refuses_to_start(f, "another chartmeshd runs on it");
     assert_int_equal(nodes_stop(f->nodes, HERE, SIGTERM), 0);
-    write_format(f, "chartmesh store 2\n");
+    write_format(f, "chartmesh store 3\n");
     refuses_to_start(f, "a newer version of chartmeshd made it");
     write_format(f, "chartmesh store 2\n");
     nodes_start(f->nodes, THERE);
