@@ -263,6 +263,31 @@ bool granted_add(struct granted *granted, const struct document_read *read, bool
     return true;
 }
 
+/* All of it: the versions that it was joined from may be gone before the answer is. */
+static bool labels_keep(const Chartmesh__V1__Labels *labels, struct arena *arena, Chartmesh__V1__Labels **out,
+                        struct err *err)
+{
+    void *room, *list, *codes;
+    if (!arena_alloc(arena, sizeof **out, &room, err) ||
+        !arena_array(arena, labels->n_sensitivity, sizeof *labels->sensitivity, &list, err) ||
+        !arena_array(arena, labels->n_sensitivity, sizeof **labels->sensitivity, &codes, err)) {
+        return false;
+    }
+    *out = room;
+    **out = *labels;
+    (*out)->sensitivity = list;
+    for (size_t i = 0; i < labels->n_sensitivity; i++) {
+        Chartmesh__V1__Coding *code = (Chartmesh__V1__Coding *)codes + i;
+        *code = *labels->sensitivity[i];
+        if (!arena_string(arena, bytes_str(labels->sensitivity[i]->system), &code->system, err) ||
+            !arena_string(arena, bytes_str(labels->sensitivity[i]->code), &code->code, err)) {
+            return false;
+        }
+        (*out)->sensitivity[i] = code;
+    }
+    return true;
+}
+
 bool view_document(struct gate *gate, const struct subject *subject, const struct id *document,
                    struct document_read *read, bool content, bool retracted, struct arena *arena,
                    Chartmesh__V1__DocumentView **out, uint64_t *extent, struct err *err)
@@ -275,7 +300,7 @@ bool view_document(struct gate *gate, const struct subject *subject, const struc
     chartmesh__v1__document_view__init(*out);
     (*out)->n_heads = read->permitted;
     return views_of(gate, subject, read, content, retracted, arena, &(*out)->heads, extent, err) &&
-           labels_join(read->labels, NULL, arena, &(*out)->effective_labels, err) &&
+           labels_keep(read->labels, arena, &(*out)->effective_labels, err) &&
            copy_pb(arena, BYTES_OF(*document), &(*out)->document, err);
 }
 

@@ -290,6 +290,40 @@ static void test_records_read__the_past_is_read_under_the_labels_of_now(void **s
     assert_null(listed(SERVE(s, "Records.List", &request), first));
 }
 
+static void check_sensitive(const Chartmesh__V1__Labels *labels)
+{
+    assert_int_equal(labels->n_sensitivity, 1);
+    assert_string_equal(labels->sensitivity[0]->code, "HIV");
+    assert_string_equal(labels->sensitivity[0]->system, "http://terminology.hl7.org/CodeSystem/v3-ActCode");
+}
+
+/* What a document was judged by is in memory of its own, and gone before the answer is. */
+static void test_records_read__labels_outlive_what_they_were_joined_from(void **state)
+{
+    struct serve *s = *state;
+    Chartmesh__V1__ListRequest request = CHARTMESH__V1__LIST_REQUEST__INIT;
+    Chartmesh__V1__Coding code = CHARTMESH__V1__CODING__INIT, *codes[] = {&code};
+    Chartmesh__V1__Labels labels = CHARTMESH__V1__LABELS__INIT;
+    Chartmesh__V1__PutRequest put = put_request(s, "result");
+    struct batch b;
+    code.system = (char *)(uintptr_t) "http://terminology.hl7.org/CodeSystem/v3-ActCode";
+    code.code = (char *)(uintptr_t) "HIV";
+    labels.confidentiality = CHARTMESH__V1__CONFIDENTIALITY__CONFIDENTIALITY_N;
+    labels.sensitivity = codes;
+    labels.n_sensitivity = 1;
+    put.facts->labels = &labels;
+    Chartmesh__V1__PutReply *written = SERVE(s, "Records.Put", &put);
+    request.subject = subject;
+    const Chartmesh__V1__DocumentView *view = listed(SERVE(s, "Records.List", &request), written);
+    assert_non_null(view);
+    check_sensitive(view->effective_labels);
+    batch_begin(&b);
+    batch_add(&b, written->document, (ProtobufCBinaryData){0});
+    Chartmesh__V1__GetReply *read = SERVE(s, "Records.Get", &b.request);
+    assert_int_equal(read->n_batch, 1);
+    check_sensitive(read->batch[0]->effective_labels);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +335,7 @@ int main(void)
         TEST(a_list_as_of_a_time_shows_the_heads_of_then),
         TEST(pages_stay_with_the_time_they_were_asked_for),
         TEST(the_past_is_read_under_the_labels_of_now),
+        TEST(labels_outlive_what_they_were_joined_from),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
