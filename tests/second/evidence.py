@@ -114,7 +114,7 @@ class Verifier:
         self.data, self.given, self.least, self.quorum = data, network, (network_version, roster_version), quorum
         self.sent, self.earlier = query, earlier
         self.claims, self.why = {}, {}
-        self.trust, self.checkpoint, self.cosigned, self.wrong = None, None, [], []
+        self.trust, self.checkpoint, self.cosigned, self.wrong, self.recomputed = None, None, [], [], 0
 
     def judge(self):
         """Fills `claims`; returns the verdict (5.2, 5.3)."""
@@ -339,7 +339,8 @@ class Verifier:
         missing = []
         need(self.checkpoint, "a checkpoint that is signed")
         for rule in (self.leads_here, self.epoch_fits, self.authority_fits, self.cosigned_enough, self.after_the_map,
-                     self.enrolments, self.known_trees, lambda: self.holding("file", "entries included", "chain")):
+                     self.enrolments, self.known_trees, self.nothing_withheld,
+                     lambda: self.holding("file", "entries included", "chain")):
             try:
                 rule()
             except Missing as what:
@@ -420,6 +421,10 @@ class Verifier:
             found = [c["root"] for c in self.consistencies if c["size"] == self.q["known_size"]]
             need(found, "the tree that the asker knows")
             demand(found[0] == self.q.get("known_root"), "the asker knew another tree")
+
+    def nothing_withheld(self):
+        withheld = len(self.shown) - len(self.entries)
+        need(not withheld, f"complete; {withheld} withheld")
 
     # ---- statements, versions ----
 
@@ -514,6 +519,7 @@ class Verifier:
                 if policy:
                     self.ends_so(policy.message, b.get("rules", []), decision["effect"])
         again = {link.index for link in self.entries if "decision" in link.entry and self.decided_again(link)}
+        self.recomputed = len(again)
         need(len(again) == len(found), "decisions that cannot be decided again")
 
     def decided_again(self, link):
