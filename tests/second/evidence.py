@@ -113,16 +113,21 @@ class Verifier:
     def __init__(self, data, network=None, network_version=1, roster_version=1, quorum=1, query=None, earlier=()):
         self.data, self.given, self.least, self.quorum = data, network, (network_version, roster_version), quorum
         self.sent, self.earlier = query, earlier
-        self.claims, self.why = {}, {}
+        self.claims, self.why, self.root_differs, self.bad_entry, self.incarnation = {}, {}, False, None, None
+        self.unsure = []
         self.trust, self.checkpoint, self.cosigned, self.wrong, self.recomputed = None, None, [], [], 0
 
     def judge(self):
         """Fills `claims`; returns the verdict (5.2, 5.3)."""
         self.run("file", self.read)
-        self.root_differs = False
         if self.claims["file"] == PROVED:
             self.run("file", self.file)
         going = self.claims["file"] == PROVED or self.root_differs
+        if self.bad_entry:
+            self.claims["entries included"], self.why["entries included"] = CONTRADICTED, self.bad_entry
+        if going and self.wrong:
+            self.run("statements signed", self.statements_signed)
+            going = False
         for claim, rule in (("entries included", self.included), ("chain", self.chain), ("complete for log", self.complete)):
             if going:
                 self.run(claim, rule)
@@ -168,8 +173,12 @@ class Verifier:
         self.q, self.a = self.query.message, self.answer.message
         self.facility = self.q["facility"]
         self.map = next(m for kind, _, m in frames if kind == 3)
-        self.map_entry = opened(self.map)
-        self.shown = [opened(m) if kind == 4 else Link(m, None, m["commitment"]) for kind, _, m in frames if kind in (4, 6)]
+        try:
+            self.map_entry = opened(self.map)
+            self.shown = [opened(m) if kind == 4 else Link(m, None, m["commitment"]) for kind, _, m in frames if kind in (4, 6)]
+        except Refused as refused:
+            self.bad_entry = str(refused)
+            raise Missing("an entry that is one") from None
         self.entries = [link for link in self.shown if link.entry]
         self.statements = {s.id: s for s in (Statement(body) for kind, body, _ in frames if kind == 5)}
         self.bodies = {Statement(body).id: body for kind, body, _ in frames if kind == 5}
@@ -193,7 +202,23 @@ class Verifier:
             try:
                 self.trust.add([self.bodies[s.id] for s in some])
             except Refused as refused:
-                self.wrong.append((some, str(refused)))
+                unknown = len(some) == 1 and self.unknown(some[0])
+                (self.unsure if unknown else self.wrong).append((some, str(refused)))
+        for epoch in self.of_kind("epoch"):
+            try:
+                self.verify(epoch)
+            except Missing:
+                pass
+            except Refused as refused:
+                self.wrong.append(([epoch], str(refused)))
+
+    def unknown(self, s):
+        """02, 9.1: who signed is not known, which is not the same as wrong."""
+        if s.facility is None:
+            return False
+        keys = {m.message["statement_key"] for m in self.trust.memberships.values()} | {s.message.get("public_key")} - {None}
+        known = {st.key_id(key).hex() for key in keys}
+        return not self.trust.member_at(s.facility, s.hlc) or any(x["keyid"] not in known for x in s.envelope["signatures"])
 
     def witnesses(self):
         out = []
@@ -210,11 +235,14 @@ class Verifier:
         demand(a["query"] == self.query.id, "the answer is to another query")
         demand(a["map_epoch"] == self.map_entry.index + 1 == q.get("map_epoch", a["map_epoch"]), "another map epoch")
         before = [log.sha256(b"\0", bytes([kind]), body) for kind, body, _ in self.frames[:-1]]
-        self.root_differs = a["frames"] != len(before) or a["frames_root"] != log.root(before)
+        differs = a["frames"] != len(before) or a["frames_root"] != log.root(before)
         member = self.trust and self.trust.roster and self.trust.member_at(self.facility, self.answer.hlc)
         if member:
             self.signed(member)
-        demand(not self.root_differs, "frames_root")
+        elif not self.wrong:
+            self.checkpoint = a["size"], a["root"]
+        self.root_differs = differs
+        demand(not differs, "frames_root")
         need(member, "the membership of the facility asked")
 
     def signed(self, member):
@@ -265,11 +293,10 @@ class Verifier:
 
     def included(self):
         need(self.checkpoint, "a checkpoint that is signed")
-        need(self.map_proved(), "a map that holds")
         everything = sorted(self.entries + [self.map_entry], key=lambda link: link.index)
         for link in self.shown + [self.map_entry]:
             demand(link.included(*self.checkpoint), f"entry {link.index} is not in the tree")
-        demand(self.map_entry.entry["kind"] == MAP, "no MAP entry")
+        need(self.map_proved(), "a map that holds")
         demand(all(x.entry["hlc"] < y.entry["hlc"] for x, y in zip(everything, everything[1:])), "the clock went back")
         enrolled = set()
         for link in self.entries:
@@ -337,7 +364,6 @@ class Verifier:
     def complete(self):
         """Contradictions before what is missing: each rule runs."""
         missing = []
-        need(self.checkpoint, "a checkpoint that is signed")
         for rule in (self.leads_here, self.epoch_fits, self.authority_fits, self.cosigned_enough, self.after_the_map,
                      self.enrolments, self.known_trees, self.nothing_withheld,
                      lambda: self.holding("file", "entries included", "chain")):
@@ -349,6 +375,7 @@ class Verifier:
 
     def leads_here(self):
         need(self.given, "a network id to start from")
+        need(self.trust and self.trust.roster, "the first network statement, or a roster")
         newest = self.trust.networks[-1].message["version"], self.trust.roster.message["version"]
         need(newest[0] >= self.least[0], "a newer network")
         need(newest[1] >= self.least[1], "a newer roster")
@@ -357,12 +384,14 @@ class Verifier:
         epoch = self.statements.get(self.a["epoch"])
         need(epoch, "the epoch statement")
         demand(epoch.kind == "epoch" and epoch.facility == self.facility, "the epoch of another")
+        need(self.incarnation is not None, "a checkpoint that is signed")
         demand(epoch.message["incarnation"] == self.incarnation, "the epoch of another log")
         self.verify(epoch)
         need(self.shown and self.shown[0].index == 0 and self.shown[0].entry, "entry 0")
 
     def authority_fits(self):
         q = self.q
+        need(self.trust, "trust")
         if "authority" not in q:
             keys = [k for k, _ in self.trust.enrolled(self.query.hlc, self.query.facility, holder=q["principal"], use=2,
                                                       subject=q.get("subject"))]
@@ -373,13 +402,13 @@ class Verifier:
         s = self.statements.get(q["authority"])
         need(s, "the authority")
         demand(s.kind == "authority", "no authority")
-        need(s.id in self.trust.authorities, "an authority that verifies")
         a = s.message
         demand(s.facility == self.facility == self.query.facility, "the authority of another")
         demand(a["duty"] == AUDIT and a["holder"] == q["principal"], "an authority for something else")
         demand("subjects" not in a or ("subject" in q and q["subject"] in a["subjects"]), "subject")
         demand("purposes" not in a or q.get("purpose") in a["purposes"], "purpose")
         demand(holds(a["valid"], ms(self.query.hlc)), "an authority that is not valid")
+        need(s.id in self.trust.authorities, "an authority that verifies")
         demand(not self.trust.revoked(a["key"], ms(self.query.hlc)) and self.trust.grants_stand(s), "revoked")
 
     def cosigned_enough(self):
@@ -414,8 +443,9 @@ class Verifier:
         for c in self.consistencies:
             demand(log.consistent(c["size"], size, c.get("path", []), c["root"], root), "no beginning of this tree")
             if "note" in c:
-                member = self.trust.member_at(self.facility, self.answer.hlc).message
-                told = log.read_note(c["note"], [(self.a["origin"], 1, member["checkpoint_key"])])
+                member = self.trust and self.trust.member_at(self.facility, self.answer.hlc)
+                need(member, "the membership of the facility asked")
+                told = log.read_note(c["note"], [(self.a["origin"], 1, member.message["checkpoint_key"])])
                 demand(told[:3] == (self.a["origin"], c["size"], c["root"]), "the note of another tree")
         if self.q.get("known_size"):
             found = [c["root"] for c in self.consistencies if c["size"] == self.q["known_size"]]
@@ -467,7 +497,7 @@ class Verifier:
         return must, may | set(must)
 
     def statements_signed(self):
-        missing = []
+        missing = [why for _, why in self.unsure]
         demand(not self.wrong, "; ".join(why for _, why in self.wrong))
         must, may = self.named()
         for s in self.statements.values():
