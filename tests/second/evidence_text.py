@@ -2,7 +2,7 @@
 import base64
 import os
 
-from evidence import PROVED, Verifier
+from evidence import CONTRADICTED, NOT_PROVED, PROVED, Verifier
 from vectors import FOLDER
 from wire import demand
 
@@ -55,3 +55,31 @@ def broken(stride=19):
         before, own, after = case.bundle[:at], case.bundle[at], case.bundle[at + 1:]
         for data in (before + bytes([own ^ 1 << at % 8]) + after, before, before + b"\0" + bytes([own]) + after):
             yield at, case.verifier(data).judge() != PROVED
+
+
+def chains():
+    """(number, good): the first case's chain, as it is, with another link, and cut (07, 6.3)."""
+    def state(change):
+        case = cases()[0]
+        v = case.verifier(case.bundle)
+        v.judge()
+        change(v)
+        del v.claims["chain"]
+        v.run("chain", v.chain)
+        return v.claims["chain"]
+
+    def another_link(v):
+        v.links()[1].commitment = bytes(32)
+
+    def cut(v, since, chain=None):
+        first, second = v.links()[:2]
+        second.frame["previous_chain"] = chain or v.chain_values()[1]
+        v.shown.remove(first)
+        v.q["period"] = {"from": {"ms": since}}
+
+    late = 1 << 42
+    yield 1, state(lambda v: None) == PROVED
+    yield 2, state(another_link) == CONTRADICTED
+    yield 3, state(lambda v: cut(v, late)) == PROVED
+    yield 4, state(lambda v: cut(v, 1)) == NOT_PROVED
+    yield 5, state(lambda v: cut(v, late, bytes(32))) == CONTRADICTED

@@ -53,6 +53,7 @@ def main():
     cases = [(f"test_attack_8_second__{name.split('.')[0]}_vectors", lambda n=name, j=judge: check(n, j))
              for name, judge in [*vectors.ALL.items(), ("consent.txt", consent_text.check), ("evidence.txt", evidence_text.check)]]
     cases.append(("test_second__a_bundle_that_is_broken_anywhere_is_not_proved", lambda: check("evidence.txt, broken", evidence_text.broken)))
+    cases.append(("test_second__the_chain_is_what_the_map_holds_whole_or_cut", lambda: check("evidence.txt, chains", evidence_text.chains)))
     minutes = int(os.environ.get("CHARTMESH_SOAK_MINUTES", "0"))
     end, seed, failed = time.monotonic() + 60 * minutes, 1, []
     if not minutes:
