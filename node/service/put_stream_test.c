@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "proto/chartmesh/v1/message.h"
 #include "proto/content/content.h"
 #include "tests/lib/service.h"
 
@@ -261,6 +262,15 @@ static void test_put_stream__items_about_one_thing_stay_in_order(void **state)
     assert_bytes_equal(bytes_pb(odd->heads[0]->content), BYTES_LIT("39"));
 }
 
+static const Chartmesh__V1__Dot *dot_of(struct scene *at, const Chartmesh__V1__VersionView *view)
+{
+    struct err err;
+    ProtobufCMessage *version;
+    assert_ok(message_unpack(&chartmesh__v1__version__descriptor, bytes_pb(view->statement->payload),
+                             &at->s->arena, &version, &err));
+    return ((const Chartmesh__V1__Version *)version)->dot;
+}
+
 static void test_put_stream__a_dot_is_drawn_once_also_by_two_names_of_a_document(void **state)
 {
     struct scene *at = *state;
@@ -278,6 +288,8 @@ static void test_put_stream__a_dot_is_drawn_once_also_by_two_names_of_a_document
     done(at, 2);
     Chartmesh__V1__GetReply *read = get(at, 0, first->document);
     assert_int_equal(read->n_heads, 2);
+    const Chartmesh__V1__Dot *one = dot_of(at, read->heads[0]), *other = dot_of(at, read->heads[1]);
+    assert_true(one->tag != other->tag || one->counter != other->counter);
     Chartmesh__V1__HistoryRequest request = CHARTMESH__V1__HISTORY_REQUEST__INIT;
     request.subject = at->subjects[0];
     request.document = first->document;
