@@ -30,7 +30,8 @@ struct service {
     /* status: state, why, advice, counts and concerns, in `arena`. Without it the rows are counted. */
     bool (*status)(void *context, struct arena *arena, Chartmesh__V1__StatusReply *out, struct err *err);
     bool (*reload)(void *context, struct arena *arena, Chartmesh__V1__ReloadReply *out, struct err *err);
-    bool (*resume)(void *context, const struct id *facility, struct arena *arena, unsigned *resumed, struct err *err);
+    bool (*resume)(void *context, const struct id *facility, struct arena *arena, unsigned *resumed,
+                   struct err *err);
     /* may_write: is there a document left in this principal's quota? ERR_TOO_MUCH QUOTA_SPENT. May be NULL. */
     bool (*may_write)(void *context, const char *principal, struct err *err);
     void *context;
