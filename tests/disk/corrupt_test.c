@@ -205,7 +205,7 @@ static const struct {
 
 static void flip_byte(const char *path, off_t at)
 {
-    uint8_t byte;
+    uint8_t byte = 0;
     int fd = open(path, O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
     byte ^= 0x20;
@@ -228,6 +228,7 @@ static void flip_and_judge(struct fixture *f, size_t kind, const char *path, off
 static void flip_file(struct fixture *f, size_t kind, const char *path, uint64_t *chance)
 {
     struct stat info;
+    fresh_copy(f); /* whoever opened the last one may have put other files in its place */
     assert_int_equal(stat(path, &info), 0);
     for (unsigned n = 0; n < files[kind].flips && info.st_size > 0; n++) {
         *chance = *chance * 6364136223846793005u + 1442695040888963407u;

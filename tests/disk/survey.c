@@ -32,7 +32,7 @@ static struct hash put(struct on_disk *node, const struct survey_facts *facts, s
     AUTO_ARENA(arena, CALL_ARENA);
     struct err err;
     void *content;
-    struct hash version;
+    struct hash version = {0};
     Chartmesh__V1__Coding class = CHARTMESH__V1__CODING__INIT;
     Chartmesh__V1__Facts about = CHARTMESH__V1__FACTS__INIT;
     Chartmesh__V1__Subject subject = CHARTMESH__V1__SUBJECT__INIT;
@@ -85,13 +85,12 @@ void survey_make(struct on_disk *node, struct survey_facts *out)
     static const size_t lengths[SURVEY_DOCUMENTS] = {100, 5000, 70000, 300000};
     struct err err;
     uint64_t epoch;
-    struct hash first = {0};
     register_patient(node, out);
     for (size_t i = 0; i < SURVEY_DOCUMENTS; i++) {
         struct hash version = put(node, out, &out->documents[i], lengths[i], NULL);
-        first = i == 0 ? version : first;
+        out->first = i == 0 ? version : out->first;
     }
-    put(node, out, &out->documents[0], 200, &first);
+    put(node, out, &out->documents[0], 200, &out->first);
     set_policy(node, out);
     assert_ok(log_map_close(node->service.log, &epoch, &err));
     out->entries = log_size(node->service.log).size;
@@ -163,6 +162,11 @@ static void ask_records(struct on_disk *node, const struct survey_facts *facts, 
         ask(node, out, "/chartmesh.v1.Records/Get", false, i, &get.base);
         ask(node, out, "/chartmesh.v1.Records/History", false, i, &history.base);
     }
+    Chartmesh__V1__GetRequest before = CHARTMESH__V1__GET_REQUEST__INIT;
+    before.subject = &subject;
+    before.document = PB(BYTES_OF(facts->documents[0]));
+    before.version = PB(BYTES_OF(facts->first));
+    ask(node, out, "/chartmesh.v1.Records/Get", false, SURVEY_DOCUMENTS, &before.base);
     ask(node, out, "/chartmesh.v1.Records/List", false, 0, &list.base);
     ask(node, out, "/chartmesh.v1.Patients/Get", false, 0, &patient.base);
     ask(node, out, "/chartmesh.v1.Patients/Lookup", false, 0, &lookup.base);

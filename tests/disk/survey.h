@@ -9,6 +9,7 @@ enum { SURVEY_MAX = 400, SURVEY_DOCUMENTS = 4 };
 /* What there is to ask for. */
 struct survey_facts {
     struct id patient, documents[SURVEY_DOCUMENTS];
+    struct hash first;           /* the version of documents[0] that another one superseded */
     uint64_t entries;            /* of the log, when this was written */
 };
 

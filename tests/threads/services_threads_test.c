@@ -205,7 +205,6 @@ static void *live(void *arg)
 
 static void check_history(struct serve *s, const struct user *u)
 {
-    AUTO_ARENA(arena, 64 << 20);
     struct err err;
     for (size_t i = 0; i < u->count; i++) {
         struct id document;
