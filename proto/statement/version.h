@@ -23,7 +23,8 @@ NODISCARD bool context_join(const struct version_node *parents, size_t count, st
                             Chartmesh__V1__Dot ***out, size_t *out_len, struct err *err);
 
 /* labels_join: the higher confidentiality, the union of the sensitivities (sorted, no duplicates). NULL counts
- * as none. labels_below: `a` is lower than `b` in confidentiality or lacks one of its codes. */
+ * as none. *out points into both: whoever keeps it longer copies it. labels_below: `a` is lower than `b` in
+ * confidentiality or lacks one of its codes. */
 NODISCARD bool labels_join(const Chartmesh__V1__Labels *a, const Chartmesh__V1__Labels *b, struct arena *arena,
                            Chartmesh__V1__Labels **out, struct err *err);
 bool labels_below(const Chartmesh__V1__Labels *a, const Chartmesh__V1__Labels *b);
